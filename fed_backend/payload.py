@@ -1,0 +1,208 @@
+"""The wire format: adapter tensors and figures as one safetensors file, checked before use.
+
+Layout, byte by byte: 8 bytes little-endian header length N, N bytes JSON header, raw tensors (the
+safetensors format). ``__metadata__["fedseg"]`` holds a :class:`PayloadHeader` as JSON. Nothing is
+ever unpickled, and torch is not imported: the hub and the couriers stay light.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, deserialize
+from safetensors.numpy import save
+
+from fed_backend.errors import PayloadError
+from fed_backend.plan import Plan
+
+__all__ = ["PayloadHeader", "Tensors", "check", "decode", "encode", "read_header"]
+
+Tensors = dict[str, npt.NDArray[Any]]
+"""Tensor name -> array; float32 once decoded."""
+
+Kind = Literal["global", "update", "aggregate"]
+
+_MAX_HEADER = 8 * 2**20
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),
+    "I8": np.dtype("i1"),
+}
+
+
+class PayloadHeader(BaseModel):
+    """Who sends what, in which round, under which plan.
+
+    Attributes:
+        format: wire format version.
+        kind: ``global`` (where a site starts a round), ``update`` (a site's result) or
+            ``aggregate`` (what the hub offers after a round).
+        plan_sha256: hash of the plan that both ends hold.
+        base_sha256: digest of the frozen base the tensors adapt.
+        site: the site that made it, or ``hub``.
+        federation_round: identifier of the requested run of rounds.
+        round: number of the round in that run, from 0.
+        method: name of the federated method.
+        examples: training cases behind the tensors; weights the average.
+        parent_sha256: digest of the payload that training started from; empty for the first one.
+        metrics: figures beside the tensors (Dice, seconds, loss); finite numbers only.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    format: Literal["fedseg/1"] = "fedseg/1"
+    kind: Kind
+    plan_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    base_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    site: str = Field(max_length=64)
+    federation_round: str = Field(max_length=64)
+    round: int = Field(ge=0)
+    method: str = Field(max_length=32)
+    examples: int = Field(default=0, ge=0)
+    parent_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    metrics: dict[str, float] = Field(default_factory=dict)
+
+
+def encode(header: PayloadHeader, tensors: Mapping[str, npt.NDArray[Any]]) -> bytes:
+    """Serialise ``tensors`` as float32 under ``header``; equal input gives equal bytes."""
+    arrays = {name: np.ascontiguousarray(tensors[name], dtype="<f4") for name in sorted(tensors)}
+    return save(arrays, metadata={"fedseg": json.dumps(header.model_dump(), sort_keys=True)})
+
+
+def read_header(data: bytes) -> PayloadHeader:
+    """Read the header of a payload without touching its tensors.
+
+    Raises:
+        PayloadError: the bytes are no payload of this format.
+    """
+    hint = "the sender must use a matching version of fedseg"
+    if len(data) < 8:
+        raise PayloadError(f"payload of {len(data)} bytes is too short to be a safetensors file", hint)
+    (length,) = struct.unpack("<Q", data[:8])
+    if length > min(_MAX_HEADER, len(data) - 8):
+        raise PayloadError(f"payload announces a header of {length} bytes, more than it holds", hint)
+    try:
+        metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+        return PayloadHeader.model_validate_json(metadata["fedseg"])
+    except ValidationError as error:
+        names = ", ".join(".".join(map(str, e["loc"])) or "header" for e in error.errors(include_url=False))
+        raise PayloadError(f"payload header is invalid in: {names}", hint) from None
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        raise PayloadError("payload has no fedseg header", hint) from None
+
+
+def decode(data: bytes) -> tuple[PayloadHeader, Tensors]:
+    """Read header and tensors; every tensor comes back as float32.
+
+    Raises:
+        PayloadError: malformed, or a dtype other than float32, float16, bfloat16 or int8.
+    """
+    header = read_header(data)
+    try:
+        entries = deserialize(data)
+    except (SafetensorError, ValueError) as error:
+        raise PayloadError(f"payload from {header.site!r} is malformed: {error}", "ask the site to send it again") from None
+    tensors: Tensors = {}
+    for name, entry in entries:
+        dtype = _DTYPES.get(entry["dtype"])
+        if dtype is None:
+            raise PayloadError(
+                f"tensor {name!r} has dtype {entry['dtype']}", "payloads hold float32, float16, bfloat16 or int8"
+            )
+        raw = np.frombuffer(entry["data"], dtype=dtype).reshape(entry["shape"])
+        if entry["dtype"] == "BF16":  # the upper half of a float32
+            raw = (raw.astype("<u4") << 16).view("<f4")
+        tensors[name] = raw.astype(np.float32)
+    return header, tensors
+
+
+def check(
+    data: bytes,
+    plan: Plan,
+    *,
+    kind: Kind,
+    site: str | None = None,
+    federation_round: str | None = None,
+    round: int | None = None,
+    keys: frozenset[str] | None = None,
+) -> tuple[PayloadHeader, Tensors]:
+    """Decode a payload and refuse it unless it is exactly what was asked for.
+
+    Order: size, header, plan, base, kind, method, site, round, names, shapes, finite, norm.
+
+    Args:
+        data: the payload as received.
+        plan: the plan that this end holds.
+        kind: the kind expected here.
+        site: the authenticated sender; ``None`` accepts any.
+        federation_round: the run expected; ``None`` accepts any.
+        round: the round expected; ``None`` accepts any.
+        keys: tensor names expected; ``None`` means all that the plan lists.
+
+    Returns:
+        The header and the float32 tensors.
+
+    Raises:
+        PayloadError: naming the first thing that does not fit.
+    """
+    if len(data) > plan.max_payload_bytes:
+        raise PayloadError(
+            f"payload has {len(data)} bytes; the plan allows {plan.max_payload_bytes}",
+            "raise max_payload_bytes in the plan if this size is intended",
+        )
+    header = read_header(data)
+    mismatch = {
+        "plan": (header.plan_sha256, plan.sha256),
+        "base": (header.base_sha256, plan.base_sha256),
+        "kind": (header.kind, kind),
+        "method": (header.method, plan.method.name),
+        "sender": (header.site, header.site if site is None else site),
+        "federation round": (
+            header.federation_round,
+            header.federation_round if federation_round is None else federation_round,
+        ),
+        "round": (header.round, header.round if round is None else round),
+    }
+    for what, (got, expected) in mismatch.items():
+        if got != expected:
+            raise PayloadError(
+                f"payload from {header.site!r} has {what} {_short(got)}, expected {_short(expected)}",
+                "both ends must hold the same plan and be in the same round",
+            )
+    header, tensors = decode(data)
+    expected_keys = frozenset(plan.adapter) if keys is None else keys
+    if missing := sorted(expected_keys - tensors.keys()):
+        raise PayloadError(f"payload from {header.site!r} lacks tensor {missing[0]!r} ({len(missing)} missing)")
+    if extra := sorted(tensors.keys() - expected_keys):
+        raise PayloadError(
+            f"payload from {header.site!r} holds tensor {extra[0]!r}, which may not travel ({len(extra)} such)"
+        )
+    for name, tensor in tensors.items():
+        if tensor.shape != plan.adapter[name]:
+            raise PayloadError(
+                f"tensor {name!r} from {header.site!r} has shape {tensor.shape}, the plan says {plan.adapter[name]}"
+            )
+        if not np.isfinite(tensor).all():
+            raise PayloadError(
+                f"tensor {name!r} from {header.site!r} holds NaN or infinity",
+                "the training at that site diverged: lower its learning rate",
+            )
+    norm = float(np.sqrt(sum(float(np.square(t, dtype=np.float64).sum()) for t in tensors.values())))
+    if norm > plan.max_update_norm:
+        raise PayloadError(
+            f"payload from {header.site!r} has norm {norm:.3g}, above the plan's {plan.max_update_norm:.3g}",
+            "a diverged or hostile update: inspect the site before allowing more",
+        )
+    return header, tensors
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text[:12] + "…" if len(text) == 64 else repr(value)

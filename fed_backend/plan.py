@@ -1,0 +1,210 @@
+"""The plan: what every site of a federation must agree on, as one readable, hashed file.
+
+A plan is a value object. It is written once (``fedseg plan create``), hashed over its canonical
+JSON, and every payload carries that hash; a site refuses whatever comes under another one.
+torch is not imported here: the hub and the couriers read plans too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fed_backend.errors import PlanError
+
+__all__ = [
+    "LabelSchema",
+    "MethodSpec",
+    "ModelSpec",
+    "Plan",
+    "TrainingSpec",
+    "load_plan",
+    "save_plan",
+]
+
+SITE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")
+"""Site names become host names, folder names and certificate names."""
+
+LabelSchema = dict[str, Annotated[int, Field(ge=1, le=255)]]
+"""Label name -> voxel value; 0 is background and is not listed."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelSpec(_Frozen):
+    """The base, how it is adapted, and how an image is shown to it.
+
+    Attributes:
+        name: ``unet`` or ``sam``.
+        base: ``unet``, ``sam_tiny``, ``sam_vit_b`` or ``medsam``.
+        spatial_dims: 2 (slices across the thickest axis) or 3 (whole volumes, U-Net only).
+        image_size: side of the square slice (or cube) that the network sees, in pixels.
+        channels: U-Net feature channels from top to bottom; ignored by ``sam``.
+        travels: prefixes of the U-Net tensors that leave the site; empty means all of them.
+        lora_rank: rank r of every LoRA pair; ignored by ``unet``.
+        lora_blocks: how many of the encoder's last blocks are adapted; 0 means all.
+        decoder: whether the mask decoder is trained and travels with the LoRA pairs.
+        seed: seed of the initial weights (U-Net) or of the initial adapter (SAM).
+    """
+
+    name: Literal["unet", "sam"] = "unet"
+    base: str = "unet"
+    spatial_dims: Literal[2, 3] = 2
+    image_size: int = Field(default=128, ge=32, le=1024)
+    channels: tuple[int, ...] = (16, 32, 64, 128)
+    travels: tuple[str, ...] = ()
+    lora_rank: int = Field(default=4, ge=1, le=64)
+    lora_blocks: int = Field(default=0, ge=0)
+    decoder: bool = True
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelSpec:
+        if self.name == "unet" and self.base != "unet":
+            raise ValueError(f"model 'unet' has base 'unet', not {self.base!r}")
+        if self.name == "sam" and self.base not in {"sam_tiny", "sam_vit_b", "medsam"}:
+            raise ValueError(f"model 'sam' has no base {self.base!r}; choose sam_tiny, sam_vit_b or medsam")
+        if self.name == "sam" and self.spatial_dims != 2:
+            raise ValueError("model 'sam' works on slices: spatial_dims must be 2")
+        return self
+
+
+class TrainingSpec(_Frozen):
+    """How a site fine-tunes its adapter, in one round or after corrections.
+
+    Attributes:
+        steps: gradient steps of one training.
+        batch_size: slices (2D) or volumes (3D) per step.
+        learning_rate: AdamW learning rate.
+        weight_decay: AdamW weight decay.
+        proximal: mu of FedProx, the pull towards the tensors that training started from; 0 is off.
+        seed: base seed; the round and the site are mixed in.
+    """
+
+    steps: int = Field(default=60, ge=1, le=100_000)
+    batch_size: int = Field(default=8, ge=1, le=512)
+    learning_rate: float = Field(default=1e-3, gt=0, le=1)
+    weight_decay: float = Field(default=1e-4, ge=0, le=1)
+    proximal: float = Field(default=0.0, ge=0)
+    seed: int = Field(default=0, ge=0)
+
+
+class MethodSpec(_Frozen):
+    """A federated method by its registered name, with its settings."""
+
+    name: str = "fedavg"
+    settings: dict[str, float | int | str | bool] = Field(default_factory=dict)
+
+
+class Plan(_Frozen):
+    """Method, base, adapter layout and settings that all sites of a federation hold alike.
+
+    Attributes:
+        format: version of this file format.
+        name: name of the federation, as the sites see it.
+        method: the federated method and its settings.
+        model: base, adapter and input size.
+        base_sha256: digest of the frozen base (``ModelSpec`` decides which one).
+        adapter: name -> shape of every tensor that may travel.
+        labels: label name -> voxel value.
+        training: what a site does in one round.
+        rounds: rounds that a request runs when it names no number.
+        quorum: updates that a round needs before it is aggregated; the round fails below it.
+        round_deadline_s: seconds that a site may take for one round before the hub goes on.
+        max_update_norm: L2 norm above which an update is refused.
+        max_payload_bytes: size above which a payload is refused unread.
+        gate_margin: how far below the champion's mean Dice a challenger may be ("not worse").
+        starters: sites that may start and stop rounds; empty means every member.
+    """
+
+    format: Literal["fedseg-plan/1"] = "fedseg-plan/1"
+    name: str = Field(default="federation", min_length=1, max_length=64)
+    method: MethodSpec = MethodSpec()
+    model: ModelSpec = ModelSpec()
+    base_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    adapter: dict[str, tuple[int, ...]]
+    labels: LabelSchema
+    training: TrainingSpec = TrainingSpec()
+    rounds: int = Field(default=3, ge=1, le=1000)
+    quorum: int = Field(default=1, ge=1)
+    round_deadline_s: float = Field(default=600.0, gt=0)
+    max_update_norm: float = Field(default=1e4, gt=0)
+    max_payload_bytes: int = Field(default=512 * 2**20, gt=0)
+    gate_margin: float = Field(default=0.0, ge=0, le=1)
+    starters: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Plan:
+        if not self.labels:
+            raise ValueError("labels is empty: name at least one label")
+        if len(set(self.labels.values())) != len(self.labels):
+            raise ValueError(f"two labels share a voxel value: {self.labels}")
+        if not self.adapter:
+            raise ValueError("adapter is empty: nothing would travel")
+        for site in self.starters:
+            if not SITE_NAME.match(site):
+                raise ValueError(f"starters lists {site!r}, which is no site name")
+        return self
+
+    def canonical(self) -> bytes:
+        """The plan as canonical JSON (sorted keys, no blanks): what the hash is taken over."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":")).encode()
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest that every payload of this federation carries."""
+        return hashlib.sha256(self.canonical()).hexdigest()
+
+    def may_start(self, site: str) -> bool:
+        """Whether ``site`` may start and stop rounds."""
+        return not self.starters or site in self.starters
+
+
+def parse_plan(data: Any, source: str = "plan") -> Plan:
+    """Validate ``data`` (parsed JSON) as a plan.
+
+    Raises:
+        PlanError: naming each field that is wrong, and its value.
+    """
+    try:
+        return Plan.model_validate(data)
+    except ValidationError as error:
+        parts = [
+            f"{'.'.join(map(str, e['loc'])) or 'plan'}: {e['msg']}"
+            for e in error.errors(include_url=False, include_context=False)
+        ]
+        raise PlanError(
+            f"{source} is not a valid plan: {'; '.join(parts)}",
+            "correct the named fields, or write a new plan with `fedseg plan create`",
+        ) from None
+
+
+def load_plan(path: str | os.PathLike[str]) -> Plan:
+    """Read a plan file.
+
+    Raises:
+        PlanError: the file is missing, is not JSON, or is not a valid plan.
+    """
+    path = Path(path)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PlanError(f"cannot read plan {path.name}: {error.strerror}", "check the path given with --plan") from None
+    except ValueError as error:
+        raise PlanError(f"{path.name} is not JSON: {error}", "write a new plan with `fedseg plan create`") from None
+    return parse_plan(data, path.name)
+
+
+def save_plan(plan: Plan, path: str | os.PathLike[str]) -> None:
+    """Write a plan, indented for readers; the hash does not depend on the layout."""
+    Path(path).write_text(
+        json.dumps(plan.model_dump(mode="json"), indent=2, sort_keys=True) + "\n", encoding="utf-8"
+    )

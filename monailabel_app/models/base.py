@@ -1,0 +1,95 @@
+"""What the rest of the site knows of a model: one interface for ``unet`` and ``sam``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from fed_backend.payload import Tensors
+from fed_backend.plan import ModelSpec
+from monailabel_app.imaging.volume import Volume
+
+__all__ = ["Labelmap", "Progress", "Prompts", "Segmenter", "no_progress"]
+
+Labelmap = npt.NDArray[np.uint8]
+"""[i, j, k] voxel labels of the image's own grid; 0 is background."""
+
+Progress = Callable[[float], None]
+"""Called with the finished share, 0..1; raises ``Cancelled`` to stop the work."""
+
+
+def no_progress(share: float) -> None:
+    """A progress callback for callers that do not watch."""
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Prompts for one label, in voxel indices (i, j, k) of the original image.
+
+    Attributes:
+        label: name in the label schema.
+        foreground: voxels inside the structure.
+        background: voxels outside it.
+        box: (i0, j0, k0, i1, j1, k1), inclusive corners on one slice; ``None`` without a box.
+    """
+
+    label: str
+    foreground: Sequence[tuple[int, int, int]] = ()
+    background: Sequence[tuple[int, int, int]] = ()
+    box: tuple[int, int, int, int, int, int] | None = None
+
+
+class Segmenter(Protocol):
+    """A frozen base with a trainable adapter. Not thread-safe: the caller locks."""
+
+    spec: ModelSpec
+    labels: Mapping[str, int]
+    base_sha256: str
+
+    def adapter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of every adapter tensor that may travel (the plan's layout)."""
+        ...
+
+    def adapter(self) -> Tensors:
+        """A copy of the adapter, float32, with exactly the names of :meth:`adapter_shapes`
+        plus those that stay at the site."""
+        ...
+
+    def load_adapter(self, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Replace adapter tensors by name; names that are absent keep their values.
+
+        Raises:
+            AdapterError: an unknown name, a wrong shape, or a value that is not finite; the
+                adapter is then as it was.
+        """
+        ...
+
+    def segment(self, volume: Volume, progress: Progress = no_progress) -> Labelmap:
+        """Automatic mask of a whole volume, in the volume's own grid."""
+        ...
+
+    def prompt(self, volume: Volume, prompts: Sequence[Prompts]) -> Labelmap:
+        """Mask from prompts: zero but on the prompted slices.
+
+        Raises:
+            SiteError: the model takes no prompts, or a prompt lies outside the volume.
+        """
+        ...
+
+    def train_steps(
+        self,
+        cases: Sequence[tuple[Volume, Labelmap]],
+        *,
+        steps: int,
+        batch_size: int,
+        learning_rate: float,
+        weight_decay: float,
+        proximal: float,
+        seed: int,
+    ) -> Iterator[float]:
+        """Fine-tune the adapter in place; yields the loss after each step."""
+        ...
