@@ -9,6 +9,7 @@ The product is never formed: it has rank <= K r, so two thin QR decompositions r
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ __all__ = ["LORA_A", "LORA_B", "average_products", "pairs"]
 LORA_A = ".lora_A"
 LORA_B = ".lora_B"
 
-Matrix = npt.NDArray[np.floating]
+Matrix = npt.NDArray[Any]
 
 
 def pairs(names: Sequence[str]) -> list[tuple[str, str]]:
@@ -58,7 +59,7 @@ def average_products(
     right = np.concatenate([a.astype(np.float64) for a, _ in factors], axis=0)
     q_left, r_left = np.linalg.qr(left)
     q_right, r_right = np.linalg.qr(right.T)
-    u, s, vt = np.linalg.svd(r_left @ r_right.T)
+    u, s, vt = np.linalg.svd(r_left @ r_right.T, full_matrices=False)
     u, s, vt = u[:, :rank], s[:rank], vt[:rank]
     full_u, full_v = q_left @ u, vt @ q_right.T
     sign = np.sign(full_u[np.abs(full_u).argmax(axis=0), np.arange(full_u.shape[1])])

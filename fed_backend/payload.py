@@ -106,9 +106,11 @@ def decode(data: bytes) -> tuple[PayloadHeader, Tensors]:
     """
     header = read_header(data)
     try:
-        entries = deserialize(data)
+        entries = deserialize(data)  # type: ignore[no-untyped-call]
     except (SafetensorError, ValueError) as error:
-        raise PayloadError(f"payload from {header.site!r} is malformed: {error}", "ask the site to send it again") from None
+        raise PayloadError(
+            f"payload from {header.site!r} is malformed: {error}", "ask the site to send it again"
+        ) from None
     tensors: Tensors = {}
     for name, entry in entries:
         dtype = _DTYPES.get(entry["dtype"])

@@ -46,7 +46,9 @@ FONT = (Path("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf"), "fonts-dejavu-c
 
 def main(arguments: Sequence[str]) -> int:
     if sys.version_info < MINIMUM:
-        return fail(f"Python {sys.version.split()[0]} is too old", "run with Python 3.11 or newer: make PYTHON=python3.11")
+        return fail(
+            f"Python {sys.version.split()[0]} is too old", "run with Python 3.11 or newer: make PYTHON=python3.11"
+        )
     if not arguments or any(name not in {*ENVIRONMENTS, "system"} for name in arguments):
         return fail(f"unknown part: {' '.join(arguments) or '(none)'}", "choose from: site, slicer, system")
     try:
