@@ -18,6 +18,7 @@ from monailabel_app.imaging.volume import Array, Volume
 
 __all__ = ["Window", "luminance", "window_of"]
 
+Curve = tuple[tuple[float, float], ...]
 Kind = Literal["mr", "ct", "2d", "colour"]
 LOW, HIGH = 0.5, 99.5
 AIR_SHARE = 0.1
@@ -42,7 +43,7 @@ class Window:
     """
 
     kind: Kind
-    curve: tuple[tuple[float, float], ...]
+    curve: Curve
     clipped: float
     mean: float
     std: float
@@ -70,9 +71,8 @@ def window_of(volume: Volume) -> Window:
     sample = values[:: max(1, values.size // 1_000_000)]
     kind = _kind(volume, sample)
     tissue = _tissue(kind, sample)
-    if kind == "ct":
-        curve = CT_CURVE
-    else:
+    curve: Curve = CT_CURVE
+    if kind != "ct":
         low, high = (0.0, 255.0) if kind == "colour" else map(float, np.percentile(tissue, (LOW, HIGH)))
         if kind == "mr":  # what is darker than tissue stays visible as darker
             low = min(low, float(np.percentile(sample, LOW)))
@@ -100,7 +100,7 @@ def _tissue(kind: Kind, sample: Array) -> Array:
     return sample if tissue.size < max(16, MIN_TISSUE * sample.size) else tissue
 
 
-def _shown(array: Array, curve: tuple[tuple[float, float], ...]) -> npt.NDArray[np.float32]:
+def _shown(array: Array, curve: Curve) -> npt.NDArray[np.float32]:
     if len(curve) > 2:
         at, to = zip(*curve, strict=True)
         return np.interp(array, at, to).astype(np.float32)

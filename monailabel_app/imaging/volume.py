@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,8 @@ class Volume:
         """Whether every voxel is an RGB triple."""
         return self.array.ndim == 4
 
-    def digest(self) -> str:
+    @cached_property
+    def identity(self) -> str:
         """Hex digest of voxels and geometry: the identity that caches are keyed by."""
         digest = hashlib.sha256(repr((self.array.shape, self.array.dtype.str, self.is_2d)).encode())
         digest.update(self.affine.tobytes())

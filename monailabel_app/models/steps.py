@@ -1,0 +1,66 @@
+"""Gradient descent on an adapter, shared by every model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from monailabel_app.models.adapter import Adapter, proximal_term
+
+__all__ = ["descend", "may_mirror"]
+
+MAX_GRADIENT_NORM = 5.0
+FINAL_RATE = 0.1
+"""Share of the learning rate that is left at the last step (linear decay)."""
+
+
+def descend(
+    network: nn.Module,
+    adapter: Adapter,
+    loss: Callable[[], Tensor],
+    *,
+    steps: int,
+    learning_rate: float,
+    weight_decay: float,
+    proximal: float,
+) -> Iterator[float]:
+    """AdamW on the adapter; yields the loss (without the proximal pull) after each step.
+
+    Args:
+        network: set to training mode for the duration.
+        adapter: what is trained; everything else stays frozen.
+        loss: draws a batch and returns its loss.
+        steps: gradient steps.
+        learning_rate: of the first step; decays linearly to a tenth.
+        weight_decay: of AdamW, on matrices only.
+        proximal: mu of FedProx; the pull is towards the tensors at the first step.
+    """
+    parameters = list(adapter.parameters.values())
+    start = {name: p.detach().clone() for name, p in adapter.parameters.items()} if proximal else {}
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimiser = torch.optim.AdamW(groups, lr=learning_rate)
+    network.train()
+    try:
+        for step in range(steps):
+            share = step / max(1, steps - 1)
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate * (1 - (1 - FINAL_RATE) * share)
+            optimiser.zero_grad(set_to_none=True)
+            value = loss()
+            total = value + proximal * proximal_term(adapter, start) if proximal else value
+            torch.autograd.backward(total)
+            torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
+            optimiser.step()
+            yield float(value.detach())
+    finally:
+        network.eval()
+
+
+def may_mirror(labels: Mapping[str, int]) -> bool:
+    """Whether left and right may be exchanged: not where a label's name says a side."""
+    return not any(side in name.lower().replace("-", "_").split("_") for name in labels for side in ("left", "right"))
