@@ -99,9 +99,10 @@ def demo(
         console.print("Stopped; nothing is left running.")
         sys.exit(130)
     except FedSegError as error:
-        console.print(f"[red]Error:[/red] {error.detail}", highlight=False)
+        console.print("Error:", style="bold red", end=" ")
+        console.print(error.detail, markup=False, highlight=False, soft_wrap=True)
         if error.hint:
-            console.print(f"       {error.hint}", markup=False, highlight=False)
+            console.print(error.hint, markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
 
 

@@ -7,7 +7,6 @@ reason stops it.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from fed_backend.demo.display import Display
 from fed_backend.demo.errors import DatasetError, DemoError
 from fed_backend.demo.evaluation import Segmented, baseline_of, segment_cases, worst_overlay
 from fed_backend.demo.generator import SCANNERS, write_dataset
+from fed_backend.demo.parallel import in_parallel
 from fed_backend.demo.processes import ProcessGroup
 from fed_backend.demo.report import write_report
 from fed_backend.demo.results import STAGES, Annotation, Overlay, RoundResult, RunResult, SiteResult
@@ -36,7 +36,7 @@ from fed_backend.demo.services import (
     start_all,
 )
 
-__all__ = ["DemoOptions", "in_parallel", "run_demo"]
+__all__ = ["DemoOptions", "run_demo"]
 
 STAGE_TITLES = (
     "Data",
@@ -76,34 +76,6 @@ class DemoOptions:
     seed: int
     training: Training
     cases: int = 12
-
-
-def in_parallel(jobs: Mapping[str, Callable[[], T]], watch: Callable[[], None] = lambda: None) -> dict[str, T]:
-    """Run one function per site in threads and return their results by site.
-
-    The first error ends the wait; so does ``watch``, which is called a few times a second. The
-    threads are daemons: what they wait for ends when the processes are stopped.
-    """
-    results: dict[str, T] = {}
-    errors: list[BaseException] = []
-    finished = threading.Event()
-
-    def work(name: str, job: Callable[[], T]) -> None:
-        try:
-            results[name] = job()
-        except Exception as error:
-            errors.append(error)
-        if errors or len(results) == len(jobs):
-            finished.set()
-
-    for name, job in jobs.items():
-        threading.Thread(target=work, args=(name, job), name=f"demo-{name}", daemon=True).start()
-    while not finished.wait(0.3):
-        watch()
-    if errors:
-        watch()  # a site that died explains more than the broken connection to it
-        raise errors[0]
-    return {name: results[name] for name in jobs}
 
 
 class _Run:
