@@ -1,0 +1,142 @@
+"""The learner process: ``python -m monailabel_app.learning.worker --state DIR --parent PID``.
+
+Protocol with the server (:mod:`monailabel_app.learning.learner`), line by line, UTF-8:
+standard input: first one line of JSON (:class:`LearnerSetup`), then ``wake`` whenever a job was
+queued; its end means that the server is gone, and the process exits at once. Standard output:
+``ready`` once jobs can be taken, ``changed`` whenever a job changed its state.
+Everything that matters is in the site's records, so the process may be killed at any moment.
+torch is imported once; models stay built between jobs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import logging
+import os
+import secrets
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TextIO
+
+from filelock import FileLock, Timeout
+
+from fed_backend.errors import FedSegError
+from monailabel_app.errors import StateError
+from monailabel_app.learning.jobs import Job, Jobs
+from monailabel_app.learning.setup import LearnerSetup
+
+__all__ = ["main"]
+
+logger = logging.getLogger("fedseg.learner")
+
+_IDLE_S = 5.0  # a lost wake-up delays a job by this much at most
+
+
+def main() -> int:
+    """Run until standard input ends. Returns the exit status."""
+    parser = argparse.ArgumentParser(description="The learner of a site; started by its server.")
+    parser.add_argument("--state", type=Path, required=True, help="state folder of the site")
+    parser.add_argument("--parent", type=int, required=True, help="process id of the server")
+    arguments = parser.parse_args()
+    folder: Path = arguments.state
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server ends us
+    _die_with_parent(arguments.parent)
+    replies = _take_stdout()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    line = sys.stdin.readline()
+    if not line.strip():
+        return 0
+    setup = LearnerSetup.model_validate_json(line)
+    os.nice(setup.niceness)
+    wake = threading.Event()
+    threading.Thread(target=_listen, args=(wake,), name="stdin", daemon=True).start()
+    lock = FileLock(folder / "learner.lock", timeout=15)
+    try:
+        with lock:
+            _serve(folder, setup, wake, replies)
+    except Timeout:
+        logger.error("another learner works on this site")
+        return 3
+    return 0
+
+
+def _serve(folder: Path, setup: LearnerSetup, wake: threading.Event, replies: TextIO) -> None:
+    import torch  # after the number of threads is in the environment
+
+    from monailabel_app.learning.tasks import Workbench
+    from monailabel_app.state.site import SiteState
+
+    torch.set_num_threads(setup.threads)
+    state = SiteState(folder, setup.studies, own=False)
+    bench = Workbench(state, setup)
+    bench.prepare()
+    _say(replies, "ready")
+    while True:
+        job = state.jobs.claim()
+        if job is None:
+            wake.wait(_IDLE_S)
+            wake.clear()
+            continue
+        _say(replies, "changed")
+        _run(bench, state.jobs, job)
+        _say(replies, "changed")
+
+
+def _run(bench: object, jobs: Jobs, job: Job) -> None:
+    from monailabel_app.learning.tasks import Workbench
+
+    assert isinstance(bench, Workbench)
+    try:
+        result, message = bench.run(job)
+        jobs.finish(job.number, result, message)
+    except FedSegError as error:
+        logger.info("job %s ended: %s", job.id, type(error).__name__)
+        jobs.fail(job.number, error)
+    except Exception as error:
+        reference = secrets.token_hex(4)
+        logger.exception("job %s failed, reference %s", job.id, reference)
+        what = "ran out of memory" if isinstance(error, MemoryError) else "failed unexpectedly"
+        jobs.fail(
+            job.number,
+            StateError(
+                f"the learner {what} (reference {reference})",
+                "try again; if it stays, learner.log in the state folder has the cause",
+            ),
+        )
+
+
+def _listen(wake: threading.Event) -> None:
+    for _ in sys.stdin:
+        wake.set()
+    os._exit(0)  # the server is gone: nothing here needs saving
+
+
+def _take_stdout() -> TextIO:
+    """Keep standard output for the protocol; what libraries print goes to standard error."""
+    replies = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
+    os.dup2(2, 1)
+    return replies
+
+
+def _say(replies: TextIO, word: str) -> None:
+    try:
+        replies.write(word + "\n")
+    except OSError:
+        os._exit(0)
+
+
+def _die_with_parent(parent: int) -> None:
+    """On Linux, be killed when the server dies, even if something else holds our standard input."""
+    if sys.platform != "linux":
+        return
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the call above
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""``/learning``: teach the site from its corrections, watch it, cancel it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from monailabel_app.errors import Conflict
+from monailabel_app.learning.jobs import Job
+from monailabel_app.learning.learner import request_learning
+from monailabel_app.routes.roles import Annotator, Site, Viewer
+
+__all__ = ["learning_status", "router"]
+
+router = APIRouter(prefix="/learning", tags=["Learning"])
+
+
+class LearnRequest(BaseModel):
+    """What to learn; everything has a default."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str | None = Field(default=None, max_length=64)
+    steps: int | None = Field(default=None, ge=1, le=100_000)
+    seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
+
+
+def learning_status(job: Job | None, default_model: str) -> dict[str, Any]:
+    """A learning job as clients see it; ``idle`` where there was none."""
+    if job is None:
+        return {
+            "state": "idle",
+            "job": None,
+            "model": default_model,
+            "progress": 0.0,
+            "seconds_left": None,
+            "message": "nothing was learned yet",
+            "curve": [],
+            "result": None,
+        }
+    keys = ("version", "promoted", "reason", "dice_champion", "dice_challenger")
+    return {
+        "state": "training" if job.state == "running" else job.state,
+        "job": job.id,
+        "model": job.model,
+        "progress": job.progress,
+        "seconds_left": job.seconds_left,
+        "message": job.message,
+        "curve": job.curve,
+        "result": {key: job.result[key] for key in keys} if job.result is not None else None,
+    }
+
+
+@router.get("")
+def get_learning(site: Site, user: Viewer) -> dict[str, Any]:
+    """The job at work, or the newest one."""
+    return learning_status(site.state.jobs.latest("learn"), site.default_model)
+
+
+@router.post("", status_code=202)
+def post_learning(site: Site, user: Annotator, request: LearnRequest | None = None) -> dict[str, Any]:
+    """Queue learning from the site's corrections; 409 without any. A job that waits already is the answer."""
+    request = request or LearnRequest()
+    job = request_learning(site, request.model, request.steps, request.seed, author=user.name)
+    return learning_status(job, site.default_model)
+
+
+@router.delete("")
+def delete_learning(site: Site, user: Annotator) -> dict[str, Any]:
+    """Cancel all learning that has not ended; 409 where there is none."""
+    jobs = [job for job in site.state.jobs.active() if job.kind == "learn"]
+    if not jobs:
+        raise Conflict("nothing is being learned", "GET /learning shows the last result")
+    cancelled = [site.state.jobs.cancel(job.number) for job in jobs]
+    return learning_status(cancelled[0], site.default_model)

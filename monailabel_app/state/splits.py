@@ -1,0 +1,126 @@
+"""Which patient is for training, which for validation, which is held out: decided once, for good.
+
+A patient's part follows from a hash of the patient under the site's secret key, so it depends
+neither on the order in which labels arrive nor on the patient's name. Small sites need a first
+validation case early: where a site has two patients or more and none of them validates (or trains),
+the one to be assigned now does. Stored assignments never change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, cast, get_args
+
+from monailabel_app.errors import Conflict, SiteError
+from monailabel_app.state.database import Database
+from monailabel_app.state.files import utc_now
+
+__all__ = ["Part", "Splits"]
+
+Part = Literal["train", "validation", "holdout"]
+
+_VALIDATION = 0.25
+_HOLDOUT = 0.10
+
+
+class Splits:
+    """Assignments of a site.
+
+    Args:
+        database: the site's records.
+        key: secret bytes of the site.
+        clock: gives the time as ISO 8601.
+    """
+
+    def __init__(self, database: Database, key: bytes, clock: Callable[[], str] = utc_now) -> None:
+        self._database = database
+        self._key = key
+        self._clock = clock
+
+    def assign(self, cases: Mapping[str, str] | Iterable[str]) -> dict[str, Part]:
+        """Parts of ``cases``; those not seen before are assigned now.
+
+        Args:
+            cases: case -> patient, or cases of which each is a patient of its own.
+        """
+        patients = dict(cases) if isinstance(cases, Mapping) else {case: case for case in cases}
+        with self._database.transaction():
+            known = self.all()
+            fresh = {case: patient for case, patient in patients.items() if case not in known}
+            for patient in sorted(set(fresh.values()), key=self._draw):
+                self._assign_patient(patient)
+            for case, patient in fresh.items():
+                self._database.execute('INSERT INTO cases ("case", patient) VALUES (?, ?)', (case, patient))
+            known = self.all() if fresh else known
+        return {case: known[case] for case in patients}
+
+    def part(self, case: str) -> Part:
+        """The part of one case; assigned now if it is new."""
+        return self.assign([case])[case]
+
+    def all(self) -> dict[str, Part]:
+        """Part of every case that was ever assigned."""
+        rows = self._database.rows('SELECT "case", part FROM cases JOIN splits USING (patient) ORDER BY "case"')
+        return {row["case"]: row["part"] for row in rows}
+
+    def import_split(self, parts: Mapping[str, str], patients: Mapping[str, str] | None = None) -> int:
+        """Take over the parts of a split file; returns how many cases are new.
+
+        Args:
+            parts: case -> part.
+            patients: case -> patient; a case that is absent is a patient of its own.
+
+        Raises:
+            SiteError: an unknown part.
+            Conflict: a case or patient has another part already; nothing is taken over.
+        """
+        patients = patients or {}
+        for case, part in parts.items():
+            if part not in get_args(Part):
+                raise SiteError(f"case {case!r} has part {part!r}", f"choose one of: {', '.join(get_args(Part))}")
+        with self._database.transaction():
+            known = self.all()
+            for case, part in parts.items():
+                patient = patients.get(case, case)
+                have = known.get(case) or self._stored(patient)
+                if have is not None and have != part:
+                    raise Conflict(
+                        f"case {case!r} is for {have}, the split file says {part}",
+                        "a patient keeps its part for good; correct the file, or use another state folder",
+                    )
+                if have is None:
+                    self._store(patient, cast(Part, part), "file")
+                if case not in known:
+                    self._database.execute('INSERT INTO cases ("case", patient) VALUES (?, ?)', (case, patient))
+        return len(parts.keys() - known.keys())
+
+    def _assign_patient(self, patient: str) -> None:
+        if self._stored(patient) is not None:
+            return
+        counts = {
+            row["part"]: row["n"] for row in self._database.rows("SELECT part, COUNT(*) n FROM splits GROUP BY 1")
+        }
+        draw = self._draw(patient)
+        part: Part = "validation" if draw < _VALIDATION else "holdout" if draw < _VALIDATION + _HOLDOUT else "train"
+        if counts and not counts.get("validation"):
+            part = "validation"
+        elif counts and not counts.get("train"):
+            part = "train"
+        self._store(patient, part, "hash")
+
+    def _stored(self, patient: str) -> Part | None:
+        row = self._database.row("SELECT part FROM splits WHERE patient = ?", (patient,))
+        return cast(Part, row["part"]) if row else None
+
+    def _store(self, patient: str, part: Part, origin: str) -> None:
+        self._database.execute(
+            "INSERT INTO splits (patient, part, origin, assigned_at) VALUES (?, ?, ?, ?)",
+            (patient, part, origin, self._clock()),
+        )
+
+    def _draw(self, patient: str) -> float:
+        """A number in [0, 1) that only this site can compute."""
+        digest = hmac.new(self._key, patient.encode(), hashlib.sha256).digest()
+        return int.from_bytes(digest[:8], "big") / 2**64
