@@ -82,6 +82,7 @@ class Jobs:
         self._clock = clock
         self._changed = threading.Condition()
         self._listeners: list[Callable[[], None]] = []
+        self._closed = False
 
     # -- the server's side ---------------------------------------------------------------------
 
@@ -179,7 +180,7 @@ class Jobs:
         """Block until a job has ended.
 
         Raises:
-            Unavailable: it has not ended within ``timeout`` seconds.
+            Unavailable: it has not ended within ``timeout`` seconds, or the site is stopping.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
@@ -188,6 +189,8 @@ class Jobs:
                 return job
             if deadline is not None and time.monotonic() > deadline:
                 raise Unavailable(f"job {job.id} is still {job.state}", "ask again later")
+            if self._closed:
+                raise Unavailable("the site is stopping", "ask again once it runs; the same request is answered then")
             with self._changed:
                 self._changed.wait(_POLL_S)
 
@@ -195,6 +198,11 @@ class Jobs:
         """Something about a job changed: wake those who wait for it in this process."""
         with self._changed:
             self._changed.notify_all()
+
+    def close(self) -> None:
+        """Let everybody go who waits for a job: the site is stopping."""
+        self._closed = True
+        self.notify()
 
     # -- the learner's side --------------------------------------------------------------------
 

@@ -106,7 +106,8 @@ class Learner:
         return self._ready.wait(timeout)
 
     def stop(self) -> None:
-        """End the process; the job at work is recorded as interrupted."""
+        """End the process, record the job at work as interrupted, and let go who waits for one."""
+        self._state.jobs.close()
         self._stopping.set()
         self._wanted.set()
         with self._lock:
@@ -121,6 +122,7 @@ class Learner:
                 process.kill()
         if self._thread.is_alive():
             self._thread.join(timeout=10)
+        self._state.jobs.recover("the site was stopped")
 
     def _supervise(self) -> None:
         delay, failed_starts = _FIRST_DELAY_S, 0
@@ -131,7 +133,6 @@ class Learner:
             begin = time.monotonic()
             cause = self._live_once()
             if self._stopping.is_set():
-                self._state.jobs.recover("the site was stopped")
                 break
             logger.warning("%s; starting it again", cause)
             failed_starts = 0 if self._ready.is_set() else failed_starts + 1

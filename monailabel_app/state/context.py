@@ -1,7 +1,7 @@
 """One site as its routes and its MONAI Label app see it.
 
-The server opens a :class:`SiteContext` once (:func:`~monailabel_app.state.opening.open_site`) and
-installs it with :func:`set_context`; routes take it with ``Depends(get_context)``.
+The server builds a :class:`SiteContext` once and installs it with :func:`set_context`; routes take
+it with ``Depends(get_context)``.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from fed_backend.plan import LabelSchema, ModelSpec, Plan, TrainingSpec
 from monailabel_app.errors import NotFound, Unavailable
+from monailabel_app.federation.participant import Participant
 from monailabel_app.state.site import SiteState
 
 if TYPE_CHECKING:  # they import the state
-    from monailabel_app.federation.participant import Participant
     from monailabel_app.federation.rounds import RoundDesk
     from monailabel_app.learning.learner import Learner
 
@@ -48,9 +48,12 @@ class SiteContext:
     labels: LabelSchema
     learner: Learner
     desk: RoundDesk
-    participant: Participant
     training: TrainingSpec = field(default_factory=TrainingSpec)
     checkpoint: Path | None = None
+    participant: Participant = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.participant = Participant(self.state, self.plan, self.site_name)
 
     def close(self) -> None:
         """Stop the learner, let waiting requests go, and give the state folder back."""
