@@ -1,0 +1,120 @@
+"""Prompts as SAM takes them, and prompts as a hurried annotator would give them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+__all__ = ["SlicePrompt", "decode", "simulate", "sparse_tokens"]
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class SlicePrompt:
+    """Prompts for one mask, on the network's square.
+
+    Attributes:
+        points: (x, y, inside) in pixels; the centre of the first pixel is (0.5, 0.5).
+        box: (x0, y0, x1, y1) edges in pixels, or ``None``.
+    """
+
+    points: tuple[tuple[float, float, bool], ...] = ()
+    box: tuple[float, float, float, float] | None = None
+
+
+def sparse_tokens(encoder: nn.Module, prompts: Sequence[SlicePrompt], defaults: Sequence[Tensor]) -> Tensor:
+    """Prompt tokens [prompts, tokens, dim]: the label's default tokens, then points, then box.
+
+    Shorter prompts are filled up with SAM's "not a point" token.
+
+    Args:
+        encoder: SAM's prompt encoder.
+        prompts: one per mask; may be empty (automatic mode).
+        defaults: default tokens [tokens, dim] for each.
+    """
+    rows = []
+    for prompt, default in zip(prompts, defaults, strict=True):
+        parts = [default]
+        if prompt.points:
+            at = torch.tensor([[(x - 0.5, y - 0.5) for x, y, _ in prompt.points]])  # SAM adds the half itself
+            inside = torch.tensor([[float(i) for _, _, i in prompt.points]])
+            parts.append(encoder._embed_points(at, inside, pad=False)[0])  # type: ignore[operator]
+        if prompt.box is not None:
+            parts.append(encoder._embed_boxes(torch.tensor([prompt.box]) - 0.5)[0])  # type: ignore[operator]
+        rows.append(torch.cat(parts))
+    longest = max(len(row) for row in rows)
+    filler = encoder.not_a_point_embed.weight  # type: ignore[union-attr]
+    return torch.stack([torch.cat([row, filler.expand(longest - len(row), -1)]) for row in rows])  # type: ignore[operator]
+
+
+def decode(network: nn.Module, embeddings: Tensor, tokens: Tensor) -> Tensor:
+    """SAM's single-mask path over a batch: one image and one prompt per row.
+
+    segment_anything's own decoder repeats every image for every prompt; here row k of the images
+    belongs to row k of the prompts.
+
+    Args:
+        network: the SAM.
+        embeddings: [n, dim, h, w] from the image encoder.
+        tokens: [n, tokens, dim].
+
+    Returns:
+        Mask logits [n, 4 h, 4 w].
+    """
+    decoder, prompts = network.mask_decoder, network.prompt_encoder
+    count, dim, rows, columns = embeddings.shape
+    fixed = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])  # type: ignore[union-attr, list-item]
+    queries = torch.cat([fixed.expand(count, -1, -1), tokens], dim=1)
+    source = embeddings + prompts.no_mask_embed.weight.reshape(1, -1, 1, 1)  # type: ignore[union-attr, operator]
+    position = prompts.get_dense_pe().expand(count, -1, -1, -1)  # type: ignore[union-attr, operator]
+    out, image = decoder.transformer(source, position, queries)  # type: ignore[union-attr, operator]
+    upscaled = decoder.output_upscaling(image.transpose(1, 2).reshape(count, dim, rows, columns))  # type: ignore[union-attr, operator]
+    weights = decoder.output_hypernetworks_mlps[0](out[:, 1])  # type: ignore[union-attr, index, operator]
+    masks: Tensor = torch.einsum("nc,nchw->nhw", weights, upscaled)
+    return masks
+
+
+def simulate(mask: Mask, rng: np.random.Generator) -> SlicePrompt:
+    """A prompt for a mask: clicks, a loose box, or both; some clicks outside beside the mask.
+
+    Args:
+        mask: [rows, columns], not empty.
+        rng: source of all randomness.
+    """
+    kind = rng.random()
+    points: list[tuple[float, float, bool]] = []
+    if kind < 0.65:
+        points += _clicks(mask, int(rng.integers(1, 4)), True, rng)
+    if rng.random() < 0.4:
+        near = _near(mask)
+        if near.any():
+            points += _clicks(near, int(rng.integers(1, 3)), False, rng)
+    return SlicePrompt(tuple(points), _loose_box(mask, rng) if kind >= 0.45 else None)
+
+
+def _clicks(mask: Mask, count: int, inside: bool, rng: np.random.Generator) -> list[tuple[float, float, bool]]:
+    rows, columns = np.nonzero(mask)
+    chosen = rng.integers(len(rows), size=count)
+    return [(columns[c] + 0.5, rows[c] + 0.5, inside) for c in chosen]
+
+
+def _loose_box(mask: Mask, rng: np.random.Generator) -> tuple[float, float, float, float]:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    x0, x1, y0, y1 = columns[0], columns[-1] + 1, rows[0], rows[-1] + 1
+    slack = rng.uniform(-0.05, 0.1, 4) * (x1 - x0, y1 - y0, x1 - x0, y1 - y0)
+    return float(x0 - slack[0]), float(y0 - slack[1]), float(x1 + slack[2]), float(y1 + slack[3])
+
+
+def _near(mask: Mask) -> Mask:
+    """Pixels outside the mask but inside its box grown by a third."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    grow = 2 + (max(np.ptp(rows), np.ptp(columns)) + 1) // 3
+    near = np.zeros_like(mask)
+    near[max(0, rows[0] - grow) : rows[-1] + grow + 1, max(0, columns[0] - grow) : columns[-1] + grow + 1] = True
+    return near & ~mask

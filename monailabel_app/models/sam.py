@@ -1,0 +1,189 @@
+"""SAM with a small adapter: automatic masks from learned default prompts, and masks from clicks and boxes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from fed_backend.payload import Tensors
+from fed_backend.plan import LabelSchema, ModelSpec
+from monailabel_app.errors import GeometryError, LabelError, SiteError
+from monailabel_app.imaging.volume import Volume
+from monailabel_app.models.base import Labelmap, Progress, Prompts, no_progress
+from monailabel_app.models.embeddings import EmbeddingCache
+from monailabel_app.models.lora import adapt
+from monailabel_app.models.prompting import SlicePrompt, decode, sparse_tokens
+from monailabel_app.models.sam_build import load_base
+from monailabel_app.models.sam_training import SamObjective
+from monailabel_app.models.slices import Example, Slices
+from monailabel_app.models.steps import descend, may_mirror
+
+__all__ = ["SamSegmenter"]
+
+ENCODE_AT_ONCE = 8
+
+
+class SamSegmenter:
+    """See :class:`monailabel_app.models.base.Segmenter`."""
+
+    def __init__(self, spec: ModelSpec, labels: LabelSchema, checkpoint: Path | None = None) -> None:
+        self.spec = spec
+        self.labels: Mapping[str, int] = dict(labels)
+        self._names = sorted(labels, key=labels.__getitem__)
+        self._network, weights = load_base(spec.base, spec.image_size, checkpoint)
+        identity = json.dumps({"spec": spec.model_dump(mode="json"), "weights": weights}, sort_keys=True)
+        self.base_sha256 = hashlib.sha256(identity.encode()).hexdigest()
+        self._adapter, self._defaults = adapt(self._network, spec, self._names)
+        self._cache = EmbeddingCache()
+
+    def adapter_shapes(self) -> dict[str, tuple[int, ...]]:
+        return self._adapter.shapes()
+
+    def adapter(self) -> Tensors:
+        return self._adapter.read()
+
+    def load_adapter(self, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
+        self._adapter.write(tensors)
+        self._cache.clear()
+
+    @torch.inference_mode()
+    def segment(self, volume: Volume, progress: Progress = no_progress) -> Labelmap:
+        slices = self._slices(volume)
+        mask = np.zeros(slices.stack.shape, dtype=np.uint8)
+        defaults = [self._defaults[str(n)] for n in range(len(self._names))]
+        for part in slices.chunks(len(self._names), ENCODE_AT_ONCE):
+            embeddings = self._embed(volume, slices, list(range(part.start, part.stop)))
+            count = len(embeddings)
+            logits = [
+                decode(self._network, embeddings, sparse_tokens(self._prompts, [SlicePrompt()] * count, [d] * count))
+                for d in defaults
+            ]
+            mask[part] = self._labelled(slices, torch.stack(logits, dim=1), self._names)
+            progress(part.stop / len(slices))
+        return slices.stack.restore(mask)
+
+    @torch.inference_mode()
+    def prompt(self, volume: Volume, prompts: Sequence[Prompts]) -> Labelmap:
+        slices = self._slices(volume)
+        by_slice: dict[int, dict[str, SlicePrompt]] = {}
+        for one in prompts:
+            if one.label not in self.labels:
+                raise LabelError(
+                    f"there is no label {one.label!r}", f"the labels of this site are {', '.join(self.labels)}"
+                )
+            for index, on_slice in _on_slices(one, slices).items():
+                if one.label in by_slice.setdefault(index, {}):
+                    raise SiteError(f"label {one.label!r} is prompted twice on one slice", "send one prompt per label")
+                by_slice[index][one.label] = on_slice
+        if not by_slice:
+            raise SiteError("the request holds no prompt", "place a point or a box")
+        mask = np.zeros(slices.stack.shape, dtype=np.uint8)
+        for index, by_label in sorted(by_slice.items()):
+            embedding = self._embed(volume, slices, [index])
+            names = sorted(by_label, key=self.labels.__getitem__)
+            logits = [self._prompted(embedding, name, by_label[name]) for name in names]
+            mask[index] = self._labelled(slices, torch.stack(logits, dim=1), names)[0]
+        return slices.stack.restore(mask)
+
+    def train_steps(
+        self,
+        cases: Sequence[tuple[Volume, Labelmap]],
+        *,
+        steps: int,
+        batch_size: int,
+        learning_rate: float,
+        weight_decay: float,
+        proximal: float,
+        seed: int,
+    ) -> Iterator[float]:
+        self._cache.clear()
+        values = [self.labels[name] for name in self._names]
+        examples = [Example(self._slices(v), m, values) for v, m in cases]
+        objective = SamObjective(
+            self._network,
+            [self._defaults[str(n)] for n in range(len(self._names))],
+            examples,
+            batch_size=batch_size,
+            mirror=may_mirror(self.labels),
+            rng=np.random.default_rng(seed),
+        )
+        yield from descend(
+            self._network,
+            self._adapter,
+            objective,
+            steps=steps,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            proximal=proximal,
+        )
+        self._cache.clear()
+
+    @property
+    def _prompts(self) -> Any:
+        return self._network.prompt_encoder
+
+    def _slices(self, volume: Volume) -> Slices:
+        return Slices(volume, self.spec.image_size, colour=True, centred=False)
+
+    def _embed(self, volume: Volume, slices: Slices, indices: list[int]) -> Tensor:
+        """Encoder features [n, dim, h, w] of the given slices, from the cache where it has them."""
+        keys = [(volume.identity, index) for index in indices]
+        new = [index for key, index in zip(keys, indices, strict=True) if key not in self._cache]
+        if new:
+            shown = self._network.preprocess(slices.images(new) * 255)  # type: ignore[operator]
+            features: Tensor = self._network.image_encoder(shown)  # type: ignore[operator]
+            found = dict(zip(new, features, strict=True))
+        else:
+            found = {}
+        rows = [found[i] if i in found else self._cache.get(key) for key, i in zip(keys, indices, strict=True)]
+        for index, feature in found.items():
+            self._cache.put((volume.identity, index), feature)
+        return torch.stack(rows)
+
+    def _prompted(self, embedding: Tensor, label: str, prompt: SlicePrompt) -> Tensor:
+        default = self._defaults[str(self._names.index(label))]
+        return decode(self._network, embedding, sparse_tokens(self._prompts, [prompt], [default]))
+
+    def _labelled(self, slices: Slices, logits: Tensor, names: Sequence[str]) -> npt.NDArray[np.uint8]:
+        """Logits [n, label, h, w] -> voxel values [n, rows, columns]: the strongest label above 0."""
+        strength, best = slices.fit.expand(logits).max(dim=1)
+        values = torch.tensor([self.labels[name] for name in names], dtype=torch.uint8)
+        return torch.where(strength > 0, values[best], 0).numpy()
+
+
+def _on_slices(prompts: Prompts, slices: Slices) -> dict[int, SlicePrompt]:
+    """The prompts of one label, slice by slice, on the network's square.
+
+    Raises:
+        GeometryError: a voxel outside the volume, or a box across slices.
+        SiteError: neither point nor box.
+    """
+    points: dict[int, list[tuple[float, float, bool]]] = {}
+    boxes: dict[int, tuple[float, float, float, float]] = {}
+    for inside, voxels in ((True, prompts.foreground), (False, prompts.background)):
+        for i, j, k in voxels:
+            index, row, column = slices.stack.locate((int(i), int(j), int(k)))
+            points.setdefault(index, []).append((*slices.fit.point(row + 0.5, column + 0.5), inside))
+    if prompts.box is not None:
+        first = slices.stack.locate((int(prompts.box[0]), int(prompts.box[1]), int(prompts.box[2])))
+        last = slices.stack.locate((int(prompts.box[3]), int(prompts.box[4]), int(prompts.box[5])))
+        if first[0] != last[0]:
+            raise GeometryError(
+                f"the box {tuple(prompts.box)} runs across {abs(first[0] - last[0]) + 1} slices",
+                "draw the box on one slice; slices of this image are taken across its thickest axis",
+            )
+        rows, columns = sorted((first[1], last[1])), sorted((first[2], last[2]))
+        boxes[first[0]] = (*slices.fit.point(rows[0], columns[0]), *slices.fit.point(rows[1] + 1, columns[1] + 1))
+    if not points and not boxes:
+        raise SiteError(f"the prompts of label {prompts.label!r} are empty", "place a point or a box")
+    return {
+        index: SlicePrompt(tuple(points.get(index, ())), boxes.get(index)) for index in points.keys() | boxes.keys()
+    }
