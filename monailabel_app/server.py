@@ -1,0 +1,93 @@
+"""The site's ASGI app: our routes first, MONAI Label's pages below them.
+
+MONAI Label's endpoints are ``async`` over synchronous work, so one inference stops the whole server,
+and several trust names and paths from the caller. Every endpoint that acts is therefore served here
+as a plain function (run in a thread) over the same app object; see ``routes/``. ``/openapi.json``
+stays a superset of MONAI Label's.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio.to_thread
+from fastapi import FastAPI
+
+from monailabel_app import __version__
+from monailabel_app.app_context import Site
+from monailabel_app.middleware import Authentication, SafeIds, UploadLimit
+from monailabel_app.routes import cases, images, infer, info, labels, login, session, train
+from monailabel_app.routes.closed import StockRest
+from monailabel_app.routes.corrections import router as corrections_router
+from monailabel_app.routes.errors import add_error_handlers
+from monailabel_app.routes.federation import router as federation_router
+from monailabel_app.routes.learning import router as learning_router
+from monailabel_app.routes.versions import router as versions_router
+
+__all__ = ["create_app"]
+
+logger = logging.getLogger(__name__)
+
+_THREADS = 100
+"""Requests handled at once: long polls and queued inferences must not starve ``/info/``."""
+
+
+def create_app(site: Site) -> FastAPI:
+    """Build the app over a site that is open; MONAI Label's environment must be set.
+
+    Args:
+        site: what serves; closed by whoever opened it.
+    """
+    from monailabel.app import app as stock
+    from monailabel.app import lifespan as stock_lifespan
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = _THREADS
+        async with stock_lifespan(stock):
+            yield
+
+    app = FastAPI(
+        title="SlicerFedSeg",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        separate_input_output_schemas=False,
+    )
+    for module in (info, cases, infer, images, labels, train, session, login):
+        app.include_router(module.router)
+    for router in (learning_router, versions_router, corrections_router, federation_router):
+        app.include_router(router)
+    add_error_handlers(app)
+    add_error_handlers(stock)
+    app.mount("/", StockRest(stock))
+    app.add_middleware(SafeIds)
+    app.add_middleware(Authentication, authenticator=site.authenticator)
+    app.add_middleware(UploadLimit, limit=site.settings.upload_limit)
+    _merge_openapi(app, stock)
+    return app
+
+
+def _merge_openapi(app: FastAPI, stock: FastAPI) -> None:
+    """Let ``app.openapi()`` describe MONAI Label's addresses too; ours win."""
+    own = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None or "x-stock" not in app.openapi_schema:
+            schema = own()
+            theirs = copy.deepcopy(stock.openapi())
+            for path, operations in theirs.get("paths", {}).items():
+                schema["paths"][path] = {**operations, **schema["paths"].get(path, {})}
+            for kind, parts in theirs.get("components", {}).items():
+                mine = schema.setdefault("components", {}).setdefault(kind, {})
+                schema["components"][kind] = {**parts, **mine}
+            schema["x-stock"] = "MONAI Label"
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
