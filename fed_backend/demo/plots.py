@@ -44,7 +44,7 @@ MASK_COLOUR = "#ff5d8f"
 
 
 def _figure(width: float, height: float, theme: Theme) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), dpi=160, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=190, layout="constrained")
     figure.patch.set_alpha(0.0)
     axes = figure.add_subplot()
     axes.patch.set_alpha(0.0)
@@ -77,7 +77,7 @@ def _colour(theme: Theme, index: int) -> str:
 
 def plot_rounds(rounds: Sequence[RoundResult], sites: Sequence[str], theme: Theme) -> bytes:
     """Dice of each round's aggregate on each site's validation cases; a PNG."""
-    figure, axes = _figure(6.4, 3.7, theme)
+    figure, axes = _figure(5.0, 3.3, theme)
     numbers = [entry.round for entry in rounds]
     for index, site in enumerate(sites):
         values = [entry.dice.get(site) for entry in rounds]
@@ -92,7 +92,7 @@ def plot_rounds(rounds: Sequence[RoundResult], sites: Sequence[str], theme: Them
 
 def plot_stages(sites: Sequence[SiteResult], baseline: float, theme: Theme) -> bytes:
     """Dice on test cases per site: a dot per case and a bar at the mean for each stage; a PNG."""
-    figure, axes = _figure(6.4, 3.7, theme)
+    figure, axes = _figure(5.0, 3.3, theme)
     offsets = (-0.24, 0.0, 0.24)
     for index, site in enumerate(sites):
         colour = _colour(theme, index)
@@ -110,12 +110,12 @@ def plot_stages(sites: Sequence[SiteResult], baseline: float, theme: Theme) -> b
             )  # fmt: skip
     axes.axhline(baseline, color=theme.text, linewidth=1, linestyle=(0, (4, 3)), alpha=0.7)
     axes.annotate(
-        f"best threshold {baseline:.2f}", (1.0, baseline), (-2, 4), xycoords=("axes fraction", "data"),
-        textcoords="offset points", ha="right", fontsize=8.5, color=theme.text,
+        f"best\nthreshold\n{baseline:.2f}", (1.0, baseline), (5, 0), xycoords=("axes fraction", "data"),
+        textcoords="offset points", va="center", fontsize=8.5, color=theme.text,
     )  # fmt: skip
     axes.set_xticks(range(len(sites)), [site.name for site in sites])
     axes.set_xlim(-0.5, len(sites) - 0.5)
-    axes.set_xlabel("each site: base · after local learning · after federation", color=theme.text, fontsize=10)
+    axes.set_xlabel("base · after local learning · after federation", color=theme.text, fontsize=10)
     return _png(figure, theme)
 
 
