@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from fed_backend.payload import Tensors
 from monailabel_app.errors import AdapterError
@@ -23,7 +22,7 @@ class Adapter:
         parameters: canonical name -> parameter, in a fixed order.
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
+    def __init__(self, parameters: Mapping[str, torch.Tensor]) -> None:
         self.parameters = dict(parameters)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:

@@ -32,7 +32,7 @@ DECODER = (
 """The single-mask path; the quality head and the three ambiguity masks are never used here."""
 
 
-def adapt(network: nn.Module, spec: ModelSpec, labels: Iterable[str]) -> tuple[Adapter, nn.ParameterDict]:
+def adapt(network: nn.Module, spec: ModelSpec, labels: Iterable[str]) -> tuple[Adapter, list[Tensor]]:
     """Freeze a SAM, insert the adapter, and name its tensors.
 
     Args:
@@ -41,19 +41,19 @@ def adapt(network: nn.Module, spec: ModelSpec, labels: Iterable[str]) -> tuple[A
         labels: one default prompt is made for each.
 
     Returns:
-        The adapter, and the default prompts by label position ("0", "1", ...) in the order given.
+        The adapter, and the default prompt [tokens, dim] of each label.
     """
     network.requires_grad_(False)
     parameters = _insert_pairs(network, spec)
     no_point: Tensor = network.get_parameter("prompt_encoder.not_a_point_embed.weight").detach()
-    prompts = nn.ParameterDict()
-    for position, label in enumerate(labels):
+    prompts: list[Tensor] = []
+    for label in labels:
         name = f"default_prompt.{label}"
         # starts as SAM's own "no point here", so prompts work as in the base until it is trained
         start = no_point.expand(PROMPT_TOKENS, -1)
         noise = normal_like(start, 0.02, _generator(spec.seed, name))
-        parameters[name] = nn.Parameter(start + noise)
-        prompts[str(position)] = parameters[name]
+        parameters[name] = (start + noise).requires_grad_(True)
+        prompts.append(parameters[name])
     if spec.decoder:
         for name, parameter in network.named_parameters():
             if name.startswith(DECODER):
@@ -61,7 +61,7 @@ def adapt(network: nn.Module, spec: ModelSpec, labels: Iterable[str]) -> tuple[A
     return Adapter(parameters), prompts
 
 
-def _insert_pairs(network: nn.Module, spec: ModelSpec) -> dict[str, nn.Parameter]:
+def _insert_pairs(network: nn.Module, spec: ModelSpec) -> dict[str, Tensor]:
     from peft import LoraConfig, inject_adapter_in_model  # imports transformers: seconds
 
     depth = len(network.image_encoder.blocks)  # type: ignore[union-attr, arg-type]
@@ -69,7 +69,7 @@ def _insert_pairs(network: nn.Module, spec: ModelSpec) -> dict[str, nn.Parameter
     targets = [f"image_encoder.blocks.{b}.attn.{part}" for b in range(first, depth) for part in ("qkv", "proj")]
     config = LoraConfig(r=spec.lora_rank, lora_alpha=SCALE * spec.lora_rank, target_modules=targets)
     inject_adapter_in_model(config, network)
-    parameters: dict[str, nn.Parameter] = {}
+    parameters: dict[str, Tensor] = {}
     for target in targets:
         module = network.get_submodule(target)
         down, up = module.lora_A["default"].weight, module.lora_B["default"].weight  # type: ignore[index, union-attr]

@@ -29,7 +29,8 @@ BUILDERS: dict[str, Callable[[ModelSpec, LabelSchema, Path | None], Segmenter]] 
 
 _DEFAULTS = {
     "unet": ModelSpec(),
-    "sam": ModelSpec(name="sam", base="sam_tiny", image_size=256),
+    # the last three blocks only: half the backward pass, and the first three never change
+    "sam": ModelSpec(name="sam", base="sam_tiny", image_size=256, lora_blocks=3),
 }
 
 

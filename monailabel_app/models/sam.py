@@ -58,13 +58,12 @@ class SamSegmenter:
     def segment(self, volume: Volume, progress: Progress = no_progress) -> Labelmap:
         slices = self._slices(volume)
         mask = np.zeros(slices.stack.shape, dtype=np.uint8)
-        defaults = [self._defaults[str(n)] for n in range(len(self._names))]
         for part in slices.chunks(len(self._names), ENCODE_AT_ONCE):
             embeddings = self._embed(volume, slices, list(range(part.start, part.stop)))
             count = len(embeddings)
             logits = [
                 decode(self._network, embeddings, sparse_tokens(self._prompts, [SlicePrompt()] * count, [d] * count))
-                for d in defaults
+                for d in self._defaults
             ]
             mask[part] = self._labelled(slices, torch.stack(logits, dim=1), self._names)
             progress(part.stop / len(slices))
@@ -109,7 +108,7 @@ class SamSegmenter:
         examples = [Example(self._slices(v), m, values) for v, m in cases]
         objective = SamObjective(
             self._network,
-            [self._defaults[str(n)] for n in range(len(self._names))],
+            self._defaults,
             examples,
             batch_size=batch_size,
             mirror=may_mirror(self.labels),
@@ -149,7 +148,7 @@ class SamSegmenter:
         return torch.stack(rows)
 
     def _prompted(self, embedding: Tensor, label: str, prompt: SlicePrompt) -> Tensor:
-        default = self._defaults[str(self._names.index(label))]
+        default = self._defaults[self._names.index(label)]
         return decode(self._network, embedding, sparse_tokens(self._prompts, [prompt], [default]))
 
     def _labelled(self, slices: Slices, logits: Tensor, names: Sequence[str]) -> npt.NDArray[np.uint8]:
