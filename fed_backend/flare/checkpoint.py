@@ -1,0 +1,132 @@
+"""The hub's checkpoint: one JSON record beside content-addressed payloads.
+
+A payload is written under its sha256 before the record names it, and the record is replaced
+atomically, so that after kill -9 at any moment the last record is whole and so is all it names.
+Nothing here depends on the time: equal payloads give equal files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, Field, ValidationError
+
+from fed_backend.errors import FederationError
+from fed_backend.flare.run_state import Run
+
+__all__ = ["Checkpoint", "CheckpointStore"]
+
+
+class Checkpoint(BaseModel):
+    """Everything the hub needs to go on after a fault.
+
+    Attributes:
+        plan_sha256: the plan this belongs to.
+        run: the last run, active or ended.
+        phase: what the current round of an active run was doing: ``rest`` (between rounds),
+            ``train`` or ``offer``.
+        attempts: how often the current round was begun.
+        globals: site -> digest of the payload its training starts from in this round.
+        updates: site -> digest of the update it sent in this round.
+        adapters: site -> digest of the last aggregate for it; where its next round starts.
+    """
+
+    format: str = "fedseg-checkpoint/1"
+    plan_sha256: str
+    run: Run | None = None
+    phase: str = "rest"
+    attempts: int = 0
+    globals: dict[str, str] = Field(default_factory=dict)
+    updates: dict[str, str] = Field(default_factory=dict)
+    adapters: dict[str, str] = Field(default_factory=dict)
+
+    def digests(self) -> set[str]:
+        """Digests of all payloads that this record needs."""
+        return {*self.globals.values(), *self.updates.values(), *self.adapters.values()}
+
+
+class CheckpointStore:
+    """Checkpoints in a folder of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._payloads = folder / "payloads"
+        self._payloads.mkdir(parents=True, exist_ok=True)
+
+    def put(self, data: bytes) -> str:
+        """Store a payload; returns its sha256."""
+        digest = hashlib.sha256(data).hexdigest()
+        path = self._payloads / digest
+        if not path.exists():
+            _write_atomic(path, data)
+        return digest
+
+    def get(self, digest: str) -> bytes:
+        """Read a payload back.
+
+        Raises:
+            FederationError: it is missing or its bytes changed.
+        """
+        try:
+            data = (self._payloads / digest).read_bytes()
+        except OSError:
+            data = b""
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise FederationError(
+                f"payload {digest[:12]}… of the hub's checkpoint is missing or damaged",
+                "restore the hub's state folder from a backup, or move it away to begin anew",
+            )
+        return data
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Replace the record, then drop payloads that it no longer names."""
+        text = json.dumps(checkpoint.model_dump(mode="json"), sort_keys=True)
+        _write_atomic(self._folder / "checkpoint.json", text.encode())
+        wanted = checkpoint.digests()
+        for path in self._stored():
+            if path.name not in wanted:
+                path.unlink(missing_ok=True)
+
+    def load(self, plan_sha256: str) -> Checkpoint:
+        """The last record, or a fresh one.
+
+        Raises:
+            FederationError: the record is unreadable or belongs to another plan.
+        """
+        path = self._folder / "checkpoint.json"
+        if not path.exists():
+            return Checkpoint(plan_sha256=plan_sha256)
+        hint = "restore the hub's state folder from a backup, or move it away to begin anew"
+        try:
+            checkpoint = Checkpoint.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError):
+            raise FederationError("the hub's checkpoint cannot be read", hint) from None
+        if checkpoint.plan_sha256 != plan_sha256:
+            raise FederationError("the hub's checkpoint belongs to another plan", hint)
+        return checkpoint
+
+    def _stored(self) -> Iterator[Path]:
+        return self._payloads.iterdir()
+
+
+def _write_atomic(path: Path, data: bytes) -> None:
+    descriptor, temporary = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,91 @@
+"""The commands ``fedseg provision``, ``fedseg hub`` and ``fedseg courier``."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import click
+
+from fed_backend.flare.processes import Stopped, stop_on_signals
+from fed_backend.plan import load_plan
+
+__all__ = ["courier", "hub", "provision"]
+
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _quiet() -> None:
+    """FLARE logs to the root logger; a supervisor speaks through :func:`_say`."""
+    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("nvflare").setLevel(logging.CRITICAL)
+
+
+@click.command()
+@click.option("--plan", "plan_file", required=True, type=_FILE, help="Plan that all members agree on.")
+@click.option("--site", "sites", required=True, multiple=True, help="Name of a member site; give one per site.")
+@click.option("--out", required=True, type=_FOLDER, help="Folder to create.")
+@click.option("--host", default="localhost", show_default=True, help="Host name under which sites reach the hub.")
+@click.option("--port", default=0, show_default=True, help="TCP port of the hub; 0 picks a free one.")
+def provision(plan_file: Path, sites: tuple[str, ...], out: Path, host: str, port: int) -> None:
+    """Make the certificates and kits of a new federation."""
+    from fed_backend.flare.provisioning import provision as make
+
+    folder = make(load_plan(plan_file), sites, out, host, port)
+    click.echo(f"hub kit:    {folder / 'hub'}")
+    for site in sites:
+        click.echo(f"site kit:   {folder / 'sites' / site}")
+    click.echo(f"admin kit:  {folder / 'admin'}  (holds the root key: keep it safe)")
+
+
+@click.group()
+def hub() -> None:
+    """The coordinating server of a federation."""
+
+
+@hub.command("start")
+@click.argument("kit", type=_FOLDER)
+@click.option("--ready-file", type=_FILE, help="Written as JSON once the federation job runs.")
+def hub_start(kit: Path, ready_file: Path | None) -> None:
+    """Run the hub from its KIT until Ctrl-C or SIGTERM."""
+    from fed_backend.flare.hub import Hub
+    from fed_backend.flare.kit import load_kit
+
+    stop_on_signals()
+    _quiet()
+    loaded = load_kit(kit, "hub")
+    _say(f"hub of {loaded.plan.name!r} on {loaded.host}:{loaded.port}, waiting for {len(loaded.sites)} sites")
+    try:
+        Hub(loaded, ready_file, _say).run()
+    except Stopped:
+        _say("the hub has stopped")
+
+
+@click.group()
+def courier() -> None:
+    """The process at a site that talks to the hub."""
+
+
+@courier.command("start")
+@click.argument("kit", type=_FOLDER)
+@click.option("--site-url", required=True, help="Address of this site's server, such as http://127.0.0.1:8000.")
+@click.option("--token-file", required=True, type=_FILE, help="courier.token in the site's state folder.")
+@click.option("--ready-file", type=_FILE, help="Written as JSON once hub and site server have both answered.")
+def courier_start(kit: Path, site_url: str, token_file: Path, ready_file: Path | None) -> None:
+    """Run a site's courier from its KIT until Ctrl-C or SIGTERM."""
+    from fed_backend.flare.courier import Courier
+    from fed_backend.flare.kit import load_kit
+
+    stop_on_signals()
+    _quiet()
+    loaded = load_kit(kit, "site")
+    _say(f"courier of {loaded.name!r} to the hub at {loaded.host}:{loaded.port}")
+    try:
+        Courier(loaded, site_url, token_file, ready_file, _say).run()
+    except Stopped:
+        _say("the courier has stopped")

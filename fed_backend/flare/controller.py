@@ -1,0 +1,131 @@
+"""The hub's job process: FLARE's controller around the :class:`~fed_backend.flare.coordinator.Coordinator`.
+
+Threads: FLARE's callback threads bring messages in, one outbox thread per site sends, and
+``control_flow`` ticks. All of them take one lock around the coordinator; no one holds it while
+sending, and an outbox's own lock is only taken inside, never around, the coordinator's.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from nvflare.apis.impl.controller import Controller
+
+from fed_backend.flare.checkpoint import CheckpointStore
+from fed_backend.flare.child import watch_parent
+from fed_backend.flare.coordinator import Coordinator
+from fed_backend.flare.engine import Link
+from fed_backend.flare.kit import DRAIN, JOB_STATE, Kit, hold, load_kit, write_json_atomic
+from fed_backend.flare.messages import Message
+
+__all__ = ["RoundsController"]
+
+logger = logging.getLogger(__name__)
+
+_TICK_S = 0.1
+_REPORT_S = 1.0
+_LOCK_WAIT_S = 60.0
+
+
+class RoundsController(Controller):  # type: ignore[misc]  # FLARE has no types
+    """One long-lived job: waits for requests of sites and runs their rounds."""
+
+    def __init__(self) -> None:
+        super().__init__(task_check_period=1.0)
+
+    def start_controller(self, fl_ctx: Any) -> None:
+        """Nothing to prepare before ``control_flow``."""
+
+    def stop_controller(self, fl_ctx: Any) -> None:
+        """Nothing to undo: the checkpoint is always current."""
+
+    def process_result_of_unknown_task(
+        self, client: Any, task_name: str, client_task_id: str, result: Any, fl_ctx: Any
+    ) -> None:
+        """No tasks are sent: rounds travel as messages."""
+
+    def control_flow(self, abort_signal: Any, fl_ctx: Any) -> None:
+        """Run until the job is aborted or drained."""
+        watch_parent(lambda: os._exit(1))  # an orphan must not hold the checkpoint
+        kit = load_kit(fl_ctx.get_engine().get_workspace().get_root_dir(), "hub")
+        state = kit.folder / "state"
+        state.mkdir(mode=0o700, exist_ok=True)
+
+        def aborted() -> bool:
+            return bool(abort_signal.triggered)
+
+        # The job before this one may still be ending.
+        with hold(state / "lock", "another federation job", wait_s=_LOCK_WAIT_S, give_up=aborted):
+            self._serve(kit, Link(fl_ctx), fl_ctx.get_job_id(), aborted)
+
+    def _serve(self, kit: Kit, link: Link, job_id: str, aborted: Callable[[], bool]) -> None:
+        outbox = Outbox(link)
+        coordinator = Coordinator(kit.plan, kit.sites, outbox, CheckpointStore(kit.folder / "state"))
+        lock = threading.Lock()
+
+        def receive(site: str, message: Message) -> dict[str, Any]:
+            with lock:
+                return coordinator.receive(site, message)
+
+        link.listen(receive)
+        reported = 0.0
+        while not aborted():
+            coordinator.draining = (kit.run / DRAIN).exists()
+            with lock:
+                coordinator.tick()
+                if coordinator.draining and coordinator.resting:
+                    logger.info("drained: the job ends to be submitted anew")
+                    return
+            if time.monotonic() - reported >= _REPORT_S:
+                reported = time.monotonic()
+                write_json_atomic(kit.run / JOB_STATE, {"job": job_id, "living": coordinator.living()})
+            time.sleep(_TICK_S)
+
+
+class Outbox:
+    """Messages waiting for each site, sent by one thread per site."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._lock = threading.Lock()
+        self._queues: dict[str, OrderedDict[str, Message]] = {}
+        self._sending: dict[str, Message] = {}
+        self._wake: dict[str, threading.Event] = {}
+
+    def post(self, site: str, message: Message) -> None:
+        """Queue a message; see :class:`~fed_backend.flare.messages.Transport`."""
+        with self._lock:
+            current = self._sending.get(site)
+            task = message.fields.get("task")
+            if current and task and current.topic == message.topic and current.fields.get("task") == task:
+                return
+            if site not in self._queues:
+                self._queues[site], self._wake[site] = OrderedDict(), threading.Event()
+                threading.Thread(target=self._send_all, args=(site,), name=f"outbox-{site}", daemon=True).start()
+            # One message per topic waits: a newer one replaces it, in its place.
+            self._queues[site][message.topic] = message
+            self._wake[site].set()
+
+    def _send_all(self, site: str) -> None:
+        while True:
+            self._wake[site].wait()
+            with self._lock:
+                if not self._queues[site]:
+                    self._wake[site].clear()
+                    continue
+                _, message = self._queues[site].popitem(last=False)
+                self._sending[site] = message
+            try:
+                if self._link.ask(site, message) is None:
+                    logger.info("%s did not take a %s message", site, message.topic)
+            except Exception:  # a broken send must not end the thread: the coordinator repeats
+                logger.exception("sending %s to %s failed", message.topic, site)
+            finally:
+                with self._lock:
+                    self._sending.pop(site, None)

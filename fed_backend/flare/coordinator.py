@@ -1,0 +1,422 @@
+"""The rounds of a central federation as a state machine, without FLARE, sockets or threads.
+
+Calls come in (:meth:`Coordinator.receive`, :meth:`Coordinator.tick`), messages go out through a
+:class:`~fed_backend.flare.messages.Transport`, payloads and state go to a
+:class:`~fed_backend.flare.checkpoint.CheckpointStore`, the clock is given. The caller makes sure
+that calls do not overlap.
+
+::
+
+    rest --begin--> train --quorum--> offer --all answered or late--> rest   (next round, or the end)
+                      |                                                        any fault of a site fails
+                      +--quorum out of reach--> the run fails, saying who is missing   that site only
+
+A run survives the process: the checkpoint is written before anything depends on it, and a new
+coordinator begins the interrupted round again with the same bytes. Updates that had arrived are
+kept, so the aggregate is bit-identical whether or not there was a fault.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from fed_backend.errors import FedSegError
+from fed_backend.flare.checkpoint import CheckpointStore
+from fed_backend.flare.exchange import Exchange, Presence, Timing
+from fed_backend.flare.messages import Message, Transport, Verdict
+from fed_backend.flare.round_payloads import aggregate_payloads, check_update, global_payload
+from fed_backend.flare.run_state import RoundRecord, Run, SiteRecord, SiteStatus
+from fed_backend.methods import build_method
+from fed_backend.plan import Plan
+
+__all__ = ["Coordinator"]
+
+logger = logging.getLogger(__name__)
+
+_RUN_ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
+_MAX_ROUNDS = 1000
+_PROGRESS_S = 0.5  # progress alone is broadcast at most this often
+
+
+class Coordinator:
+    """The hub's side of a federation.
+
+    Args:
+        plan: the federation's plan.
+        sites: names of all members.
+        transport: carries messages to sites.
+        store: where checkpoints go and come from.
+        timing: when the hub acts on silence.
+        clock: monotonic seconds.
+
+    Raises:
+        FederationError: the checkpoint is unreadable or belongs to another plan.
+        PlanError: the plan's method is not installed.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        sites: Sequence[str],
+        transport: Transport,
+        store: CheckpointStore,
+        *,
+        timing: Timing | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._plan = plan
+        self._sites = sorted(sites)
+        self._transport = transport
+        self._store = store
+        self._timing = timing or Timing()
+        self._clock = clock
+        self._method = build_method(plan)
+        self._presence = Presence(self._timing.alive_s)
+        self._saved = store.load(plan.sha256)
+        self._exchange: Exchange | None = None
+        self._reports: dict[str, dict[str, Any]] = {}
+        self._seconds: dict[str, float] = {}
+        self._bytes_down: dict[str, int] = {}
+        self._began = 0.0
+        self._dirty = False
+        self._broadcast_at = -math.inf
+        self.draining = False
+        if self._run and self._run.active:
+            logger.info("resuming run %s in round %d (%s)", self._run.id, self._run.round, self._saved.phase)
+
+    # --- what others ask -------------------------------------------------------------------
+
+    @property
+    def _run(self) -> Run | None:
+        return self._saved.run
+
+    @property
+    def resting(self) -> bool:
+        """Whether no exchange is under way: the process may be replaced without repeating work."""
+        return self._exchange is None
+
+    def living(self) -> list[str]:
+        """Members whose courier is heard of."""
+        return self._presence.living(self._clock())
+
+    def status(self) -> dict[str, Any] | None:
+        """The last run as JSON, or ``None`` before the first one."""
+        return self._run.as_json() if self._run else None
+
+    def receive(self, site: str, message: Message) -> dict[str, Any]:
+        """Handle a message of ``site`` (the name in its certificate) and return the answer."""
+        if site not in self._sites:
+            return {"ok": False, "detail": f"{site!r} is no member of this federation"}
+        if message.topic == "beat":
+            return self._beat(site, message.fields)
+        if message.topic == "request":
+            return self._request(site, message.fields).as_json()
+        if message.topic == "result":
+            self._result(site, message)
+            return {"ok": True}
+        return {"ok": False, "detail": f"unknown topic {message.topic!r}"}
+
+    def tick(self) -> None:
+        """Do what time demands; call it several times a second."""
+        run = self._run
+        if run and run.active:
+            if self._exchange is None and not self.draining:
+                self._begin()
+            if self._exchange is not None:
+                self._advance(self._exchange)
+        self._broadcast()
+
+    # --- requests --------------------------------------------------------------------------
+
+    def _request(self, site: str, fields: Mapping[str, Any]) -> Verdict:
+        if not self._plan.may_start(site):
+            return Verdict(
+                403,
+                f"site {site!r} may not start or stop rounds",
+                f"the plan allows it to: {', '.join(self._plan.starters)}",
+            )
+        run_id = fields.get("id")
+        if not isinstance(run_id, str) or not _RUN_ID.match(run_id):
+            return Verdict(422, "the request has no valid id", "use a client of the same version")
+        if fields.get("action") == "stop":
+            return self._stop(site, run_id)
+        if fields.get("action") != "start":
+            return Verdict(422, f"unknown action {fields.get('action')!r}", "ask for 'start' or 'stop'")
+        return self._start(site, run_id, fields)
+
+    def _start(self, site: str, run_id: str, fields: Mapping[str, Any]) -> Verdict:
+        run = self._run
+        if run and run.id == run_id and run.started_by == site:
+            return Verdict(202, "the round was started")  # asked again because our answer got lost
+        if run and run.active:
+            return Verdict(
+                409,
+                f"a run of rounds that {run.started_by!r} started is in round {run.round + 1} of {run.rounds}",
+                "wait for its end, or stop it",
+            )
+        method = fields.get("method") or self._plan.method.name
+        if method != self._plan.method.name:
+            return Verdict(
+                409,
+                f"the plan's method is {self._plan.method.name!r}, not {method!r}",
+                "leave the method out, or agree on another plan",
+            )
+        rounds = fields.get("rounds") or self._plan.rounds
+        if not isinstance(rounds, int) or not 1 <= rounds <= _MAX_ROUNDS:
+            return Verdict(422, f"rounds is {rounds!r}", f"ask for 1 to {_MAX_ROUNDS} rounds")
+        statuses = {name: SiteStatus() for name in self._sites}
+        self._saved.run = Run(id=run_id, started_by=site, method=method, rounds=rounds, sites=statuses)
+        self._saved.phase, self._saved.attempts, self._saved.updates = "rest", 0, {}
+        self._changed(save=True)
+        logger.info("run %s of %d rounds, started by %s", run_id, rounds, site)
+        return Verdict(202, "the round was started")
+
+    def _stop(self, site: str, run_id: str) -> Verdict:
+        run = self._run
+        if not run or run.id != run_id or not run.active:
+            return Verdict(409, f"round {run_id!r} is not running", "it may have ended already")
+        for name in self._exchange.open if self._exchange else ():
+            self._transport.post(name, Message("cancel", {"task": self._exchange.task if self._exchange else ""}))
+        self._end("stopped", f"stopped by {site!r}")
+        return Verdict(202, "the round was stopped")
+
+    # --- beats and results -----------------------------------------------------------------
+
+    def _beat(self, site: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        now = self._clock()
+        refused = ""
+        if fields.get("plan_sha256") != self._plan.sha256:
+            refused = "its courier holds another plan"
+        new = not self._presence.alive(site, now)
+        progress = fields.get("progress", 0.0)
+        self._presence.hear(
+            site,
+            now,
+            task=str(fields.get("task", "")),
+            stage=str(fields.get("stage", "idle")),
+            progress=float(progress) if isinstance(progress, int | float) and math.isfinite(progress) else 0.0,
+            refused=refused,
+        )
+        if new and self._run:
+            self._transport.post(site, Message("status", {"round": self._run.as_json()}))
+        self._follow(site)
+        return {"ok": not refused, "detail": refused}
+
+    def _follow(self, site: str) -> None:
+        """Show in the status what a site says about its training."""
+        exchange, run = self._exchange, self._run
+        if not exchange or not run or exchange.topic != "train" or site not in exchange.open:
+            return
+        task, stage, progress = self._presence.doing(site)
+        if task != exchange.task or stage not in {"training", "sending"}:
+            return
+        status = run.sites[site]
+        self._dirty |= status.state != stage or status.progress != progress
+        status.state = "training" if stage == "training" else "sending"
+        status.progress = progress
+
+    def _result(self, site: str, message: Message) -> None:
+        exchange, run = self._exchange, self._run
+        fields = message.fields
+        if not exchange or not run or fields.get("task") != exchange.task or site not in exchange.bodies:
+            logger.info("dropped a late answer of %s to %s", site, fields.get("task"))
+            return
+        if site in exchange.answered:
+            return
+        seconds = fields.get("seconds")
+        if isinstance(seconds, int | float) and math.isfinite(seconds):
+            self._seconds[site] = float(seconds)
+        if not fields.get("ok"):
+            self._fail_site(site, str(fields.get("reason", ""))[:500] or "the site gave no reason")
+        elif exchange.topic == "train":
+            self._take_update(exchange, site, message.body)
+        else:
+            report = fields.get("report")
+            self._reports[site] = dict(report) if isinstance(report, Mapping) else {}
+            exchange.accept(site)
+            self._show_report(run.sites[site], self._reports[site])
+            self._changed()
+
+    def _take_update(self, exchange: Exchange, site: str, data: bytes) -> None:
+        run = self._run
+        assert run is not None
+        try:
+            check_update(data, self._plan, self._method.shared_keys(), site, run.id, run.round, exchange.bodies[site])
+        except FedSegError as error:
+            logger.warning("refused the update of %s: %s", site, error)
+            self._fail_site(site, str(error))
+            return
+        self._saved.updates[site] = self._store.put(data)
+        exchange.accept(site)
+        run.sites[site] = SiteStatus(state="sending", progress=1.0)
+        self._changed(save=True)
+
+    def _fail_site(self, site: str, reason: str) -> None:
+        assert self._exchange is not None
+        self._exchange.fail(site, reason)
+        self._show_failure(site, reason)
+
+    def _show_failure(self, site: str, reason: str) -> None:
+        run = self._run
+        assert run is not None
+        status = run.sites[site]
+        status.state, status.reason = "failed", reason
+        self._changed()
+
+    # --- rounds ----------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """Begin the current round, or go on where the process before this one stopped."""
+        run = self._run
+        assert run is not None
+        self._saved.attempts += 1
+        if self._saved.attempts > self._timing.attempts:
+            self._end("failed", f"round {run.round + 1} was interrupted {self._timing.attempts} times at the hub")
+            return
+        run.state = "running"
+        self._began = self._clock()
+        self._reports, self._seconds, self._bytes_down = {}, {}, {}
+        if self._saved.phase == "offer":
+            self._offer()
+            return
+        if self._saved.phase == "rest":
+            self._saved.updates = {}
+            self._saved.globals = {site: self._store.put(self._global(site)) for site in self._sites}
+            run.sites = {site: SiteStatus() for site in self._sites}
+        self._saved.phase = "train"
+        bodies = {site: self._store.get(digest) for site, digest in self._saved.globals.items()}
+        self._exchange = self._new_exchange("train", bodies)
+        for site in self._saved.updates:
+            self._exchange.accept(site)
+        self._changed(save=True)
+
+    def _global(self, site: str) -> bytes:
+        run = self._run
+        assert run is not None
+        last = self._saved.adapters.get(site)
+        return global_payload(self._plan, run.id, run.round, self._store.get(last) if last else None)
+
+    def _new_exchange(self, topic: str, bodies: Mapping[str, bytes]) -> Exchange:
+        run = self._run
+        assert run is not None
+        task = f"{run.id}/{run.round}/{topic}"
+        return Exchange(topic, task, bodies, self._clock(), self._plan.round_deadline_s, self._timing)
+
+    def _advance(self, exchange: Exchange) -> None:
+        now = self._clock()
+        for site in exchange.due(now, self._presence):
+            fields = {"task": exchange.task, "deadline_s": exchange.remaining_s(now)}
+            self._bytes_down[site] = self._bytes_down.get(site, 0) + len(exchange.bodies[site])
+            self._transport.post(site, Message(exchange.topic, fields, exchange.bodies[site]))
+        for site, reason in exchange.expire(now, self._presence).items():
+            logger.warning("%s: %s of %s", site, reason, exchange.task)
+            self._show_failure(site, reason)
+        if exchange.topic == "offer":
+            if exchange.complete:
+                self._finish_round(exchange)
+        elif exchange.reachable(exchange.bodies) < self._plan.quorum:
+            self._end("failed", self._missing(exchange))
+        elif exchange.complete:
+            self._aggregate()
+
+    def _missing(self, exchange: Exchange) -> str:
+        run = self._run
+        assert run is not None
+        reasons = "; ".join(f"{site}: {reason}" for site, reason in sorted(exchange.failed.items()))
+        return (
+            f"round {run.round + 1} needs {self._plan.quorum} updates and can get "
+            f"{exchange.reachable(exchange.bodies)} at most ({reasons})"
+        )
+
+    def _aggregate(self) -> None:
+        run = self._run
+        assert run is not None
+        updates = {site: self._store.get(digest) for site, digest in sorted(self._saved.updates.items())}
+        try:
+            offers, for_all = aggregate_payloads(self._plan, self._method, run.id, run.round, updates)
+        except (FedSegError, ValueError) as error:
+            self._end("failed", f"the updates of round {run.round + 1} cannot be combined: {error}")
+            return
+        if for_all is not None:
+            self._saved.adapters = dict.fromkeys(self._sites, self._store.put(for_all))
+        self._saved.adapters |= {site: self._store.put(data) for site, data in offers.items()}
+        for site in offers:
+            run.sites[site] = SiteStatus(state="aggregated", progress=1.0)
+        self._saved.phase = "offer"
+        self._offer()
+
+    def _offer(self) -> None:
+        bodies = {site: self._store.get(self._saved.adapters[site]) for site in self._saved.updates}
+        self._exchange = self._new_exchange("offer", bodies)
+        self._changed(save=True)
+
+    def _show_report(self, status: SiteStatus, report: Mapping[str, Any]) -> None:
+        promoted, dice = report.get("promoted"), report.get("dice_challenger")
+        status.promoted = promoted if isinstance(promoted, bool) else None
+        status.dice = float(dice) if isinstance(dice, int | float) and math.isfinite(dice) else None
+        status.reason = str(report.get("reason") or "")[:500]
+
+    def _finish_round(self, exchange: Exchange) -> None:
+        run = self._run
+        assert run is not None
+        ups = {site: len(self._store.get(digest)) for site, digest in self._saved.updates.items()}
+        records = {
+            site: SiteRecord(
+                state=status.state,
+                reason=status.reason,
+                bytes_up=ups.get(site, 0),
+                bytes_down=self._bytes_down.get(site, 0),
+                seconds=self._seconds.get(site),
+                promoted=status.promoted,
+            )
+            for site, status in run.sites.items()
+        }
+        record = RoundRecord(
+            round=run.round,
+            seconds=round(self._clock() - self._began, 3),
+            bytes_up=sum(r.bytes_up for r in records.values()),
+            bytes_down=sum(r.bytes_down for r in records.values()),
+            dice={site: status.dice for site, status in run.sites.items() if status.dice is not None},
+            sites=records,
+        )
+        run.history.append(record)
+        logger.info("run %s: round %d took %.2f s", run.id, run.round, record.seconds)
+        self._exchange = None
+        self._saved.phase, self._saved.attempts = "rest", 0
+        if run.round + 1 < run.rounds:
+            run.round += 1
+            self._changed(save=True)
+        else:
+            self._end("finished", "")
+
+    def _end(self, state: str, reason: str) -> None:
+        run = self._run
+        assert run is not None
+        self._saved.run = run.model_copy(update={"state": state, "reason": reason})
+        self._exchange = None
+        self._saved.phase, self._saved.attempts = "rest", 0
+        self._saved.globals, self._saved.updates = {}, {}
+        logger.info("run %s %s%s", run.id, state, f": {reason}" if reason else "")
+        self._changed(save=True)
+
+    # --- status ----------------------------------------------------------------------------
+
+    def _changed(self, save: bool = False) -> None:
+        self._dirty = True
+        self._broadcast_at = -math.inf
+        if save:
+            self._store.save(self._saved)
+
+    def _broadcast(self) -> None:
+        now = self._clock()
+        if not self._dirty or not self._run or now - self._broadcast_at < _PROGRESS_S:
+            return
+        self._dirty, self._broadcast_at = False, now
+        message = Message("status", {"round": self._run.as_json()})
+        for site in self._presence.living(now):
+            self._transport.post(site, message)

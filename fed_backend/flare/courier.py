@@ -1,0 +1,100 @@
+"""``fedseg courier start``: the FLARE client of one site, kept running.
+
+The courier has no access to images or labels: its job process calls the site server with a token
+and carries payloads. The address and the token's place are handed over in a file in the kit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from fed_backend.flare.engine import client_command
+from fed_backend.flare.kit import COURIER_CONFIG, COURIER_READY, Kit, hold, write_json_atomic
+from fed_backend.flare.processes import Child
+from fed_backend.flare.site_client import SiteClient, token_reader
+
+__all__ = ["Courier"]
+
+_STEP_S = 0.3
+_FIRST_BACKOFF_S, _MAX_BACKOFF_S = 1.0, 60.0
+_STEADY_S = 60.0
+
+
+class Courier:
+    """The supervisor of one site's FLARE client.
+
+    Args:
+        kit: the site's kit.
+        site_url: address of the site server.
+        token_file: file with the courier's token.
+        ready_file: gets ``{"pid", "site", "job"}`` once hub and site server both answered.
+        say: prints a line for the person at the terminal.
+
+    Raises:
+        FederationError: ``site_url`` is no address.
+    """
+
+    def __init__(
+        self, kit: Kit, site_url: str, token_file: Path, ready_file: Path | None, say: Callable[[str], None]
+    ) -> None:
+        SiteClient(site_url, token_reader(token_file), kit.plan.max_payload_bytes)
+        self._kit = kit
+        self._config = {"site_url": site_url, "token_file": str(token_file.resolve())}
+        self._ready_file = ready_file
+        self._say = say
+        self._client: Child | None = None
+        self._started_at = 0.0
+        self._backoff = _FIRST_BACKOFF_S
+        self._not_before = 0.0
+        self._job = ""
+
+    def run(self) -> None:
+        """Supervise until :class:`~fed_backend.flare.processes.Stopped`."""
+        with hold(self._kit.run / "lock", "a courier from this kit"):
+            write_json_atomic(self._kit.run / COURIER_CONFIG, self._config)
+            self._clean()
+            try:
+                while True:
+                    self._step()
+                    time.sleep(_STEP_S)
+            finally:
+                if self._client:
+                    self._client.stop()
+                self._clean()
+
+    def _clean(self) -> None:
+        (self._kit.run / COURIER_READY).unlink(missing_ok=True)
+
+    def _step(self) -> None:
+        now = time.monotonic()
+        if self._client and self._client.exit_code is not None:
+            self._say(f"the connection to the hub ended with code {self._client.exit_code}; it is made again")
+            self._client.stop()
+            self._client = None
+            self._clean()
+            if now - self._started_at > _STEADY_S:
+                self._backoff = _FIRST_BACKOFF_S
+            self._not_before = now + self._backoff
+            self._backoff = min(2 * self._backoff, _MAX_BACKOFF_S)
+        if self._client is None and now >= self._not_before:
+            self._client = Child(client_command(self._kit), cwd=self._kit.folder, log=self._kit.run / "client.log")
+            self._started_at = now
+        self._announce()
+
+    def _announce(self) -> None:
+        try:
+            job = str(json.loads((self._kit.run / COURIER_READY).read_text(encoding="utf-8"))["job"])
+        except (OSError, ValueError, KeyError):
+            job = ""
+        if job == self._job:
+            return
+        self._job = job
+        self._say(
+            f"{self._kit.name} is connected to the hub and to its site server" if job else "waiting for the hub's job"
+        )
+        if job and self._ready_file:
+            write_json_atomic(self._ready_file, {"pid": os.getpid(), "site": self._kit.name, "job": job})

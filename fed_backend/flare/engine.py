@@ -1,0 +1,221 @@
+"""Everything that reaches into private parts of NVIDIA FLARE 2.9; nothing else of ours may.
+
+- the modules that start a FLARE server and a FLARE client,
+- messages between the job processes of hub and sites (:class:`Link`),
+- what the supervisor asks of a running server (:class:`Administration`).
+
+Why not FLARE's aux messages: their handler learns the sender's name from the message itself. A
+cell's own callback gets the headers that the FLARE server verified against the sender's
+certificate-bound token (``nvflare.private.fed.authenticator.validate_auth_headers``), so a site
+cannot speak in another's name.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fed_backend.errors import FederationError
+from fed_backend.flare.kit import CONTROLLER, EXECUTOR, SUPERVISOR_NAME, Kit, write_json_atomic
+from fed_backend.flare.messages import Message
+
+__all__ = ["Administration", "Link", "Overview", "client_command", "place_storage", "server_command", "write_job"]
+
+HUB_CELL = "server"
+_CHANNEL = "fedseg"
+_HEARTBEAT_S = 2.0
+_SMALL_TIMEOUT_S = 10.0
+_SECONDS_PER_MIB = 0.5  # slowest link that is still served: 2 MiB/s
+
+
+def server_command(kit: Kit) -> list[str]:
+    """The command line of the hub's FLARE server."""
+    module = "nvflare.private.fed.app.server.server_train"
+    return _command(module, kit, "fed_server.json", f"org={kit.org}")
+
+
+def client_command(kit: Kit) -> list[str]:
+    """The command line of a site's FLARE client."""
+    module = "nvflare.private.fed.app.client.client_train"
+    return _command(
+        module, kit, "fed_client.json", f"uid={kit.name}", f"org={kit.org}", f"heart_beat_interval={_HEARTBEAT_S}"
+    )
+
+
+def _command(module: str, kit: Kit, config: str, *settings: str) -> list[str]:
+    common = ["secure_train=true", "config_folder=config"]
+    return [sys.executable, "-u", "-m", module, "-m", str(kit.folder), "-s", config, "--set", *common, *settings]
+
+
+def place_storage(kit: Kit) -> None:
+    """Point the FLARE server's storage into the hub's kit.
+
+    FLARE wants absolute paths (its defaults are in ``/tmp``, open to every user of the machine), and
+    a kit may have been moved since it was made, so this is done at every start.
+    """
+    path = kit.folder / "local" / "resources.json"
+    resources = json.loads(path.read_text(encoding="utf-8"))
+    storage = kit.folder / "storage"
+    resources["snapshot_persistor"]["args"]["storage"]["args"]["root_dir"] = str(storage / "snapshots")
+    for component in resources["components"]:
+        if component["id"] == "job_manager":
+            component["args"]["uri_root"] = str(storage / "jobs")
+    write_json_atomic(path, resources)
+
+
+def write_job(folder: Path) -> Path:
+    """Write the one federation job; it ships no code and names installed classes only."""
+    config = folder / "app" / "config"
+    config.mkdir(parents=True, exist_ok=True)
+    meta = {"name": "fedseg", "resource_spec": {}, "min_clients": 1, "deploy_map": {"app": ["@ALL"]}}
+    server = {
+        "format_version": 2,
+        "workflows": [{"id": "rounds", "path": CONTROLLER, "args": {}}],
+        "components": [],
+    }
+    client = {
+        "format_version": 2,
+        "executors": [{"tasks": ["*"], "executor": {"path": EXECUTOR, "args": {}}}],
+        "components": [],
+        "runner_sync_timeout": 2.0,
+    }
+    for path, data in (
+        (folder / "meta.json", meta),
+        (config / "config_fed_server.json", server),
+        (config / "config_fed_client.json", client),
+    ):
+        path.write_text(json.dumps(data, indent=2), encoding="utf-8")
+    return folder
+
+
+class Link:
+    """Messages between the job process of the hub and those of the sites.
+
+    Args:
+        fl_ctx: FLARE's context in a job process.
+    """
+
+    def __init__(self, fl_ctx: Any) -> None:
+        self._cell = fl_ctx.get_engine().get_cell()
+        self._job_id: str = fl_ctx.get_job_id()
+
+    def listen(self, handler: Callable[[str, Message], dict[str, Any]]) -> None:
+        """Let ``handler(sender, message)`` answer every message; it runs in FLARE's threads."""
+        from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey, ReturnCode
+        from nvflare.fuel.f3.message import Message as CellMessage
+
+        def on_request(request: Any) -> Any:
+            message = _unpack(str(request.get_header(MessageHeaderKey.TOPIC)), request.payload)
+            answer = handler(_sender(request), message)
+            return CellMessage({MessageHeaderKey.RETURN_CODE: ReturnCode.OK}, {"fields": json.dumps(answer)})
+
+        self._cell.register_request_cb(channel=_CHANNEL, topic="*", cb=on_request)
+
+    def ask(self, member: str, message: Message) -> dict[str, Any] | None:
+        """Send a message and wait for the answer; ``None`` if there is none in time.
+
+        Args:
+            member: name of a site, or :data:`HUB_CELL`.
+            message: what to say. The time to wait grows with its body.
+        """
+        from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey, ReturnCode
+        from nvflare.fuel.f3.message import Message as CellMessage
+
+        payload = {"fields": json.dumps(dict(message.fields)), "body": message.body}
+        reply = self._cell.send_request(
+            channel=_CHANNEL,
+            topic=message.topic,
+            target=f"{member}.{self._job_id}",
+            request=CellMessage(payload=payload),
+            timeout=_SMALL_TIMEOUT_S + _SECONDS_PER_MIB * len(message.body) / 2**20,
+            optional=True,
+        )
+        if reply is None or reply.get_header(MessageHeaderKey.RETURN_CODE) != ReturnCode.OK:
+            return None
+        if not isinstance(reply.payload, dict):
+            return None
+        answer = json.loads(reply.payload["fields"])
+        return answer if isinstance(answer, dict) else None
+
+
+def _unpack(topic: str, payload: Any) -> Message:
+    if not isinstance(payload, dict) or not isinstance(payload.get("fields"), str):
+        raise FederationError(f"malformed message on topic {topic!r}")
+    fields, body = json.loads(payload["fields"]), payload.get("body", b"")
+    if not isinstance(fields, dict) or not isinstance(body, bytes):
+        raise FederationError(f"malformed message on topic {topic!r}")
+    return Message(topic, fields, body)
+
+
+def _sender(request: Any) -> str:
+    """The member behind a message: both headers that the server verified, which must agree."""
+    from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey
+    from nvflare.private.defs import CellMessageHeaderKeys
+
+    origin = str(request.get_header(MessageHeaderKey.ORIGIN)).split(".", maxsplit=1)[0]
+    name = request.get_header(CellMessageHeaderKeys.CLIENT_NAME)
+    if origin != HUB_CELL and name != origin:
+        raise FederationError(f"a message from {origin!r} claims to be from {name!r}")
+    return origin
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What a FLARE server reports: client -> seconds since epoch of its last sign, and running jobs."""
+
+    clients: dict[str, float]
+    jobs: list[str]
+
+
+class Administration:
+    """A session with the hub's FLARE server, under the supervisor's certificate.
+
+    Raises:
+        FederationError: the server does not answer, or refuses the certificate.
+    """
+
+    def __init__(self, kit: Kit, timeout_s: float = 10.0) -> None:
+        from nvflare.fuel.flare_api.flare_api import new_secure_session
+
+        try:
+            with redirect_stdout(io.StringIO()):  # FLARE prints its progress
+                self._session = new_secure_session(SUPERVISOR_NAME, str(kit.folder / "supervisor"), timeout=timeout_s)
+        except Exception as error:
+            raise FederationError(f"cannot log in to the hub's server: {type(error).__name__}") from None
+
+    def overview(self) -> Overview:
+        """Who is connected and which jobs run."""
+        info = self._call("get_system_info")
+        clients = {client.name: float(client.last_connect_time or 0) for client in info.client_info}
+        return Overview(clients, [job.job_id for job in info.job_info])
+
+    def submit(self, job: Path) -> str:
+        """Submit the job; returns its identifier."""
+        return str(self._call("submit_job", str(job)))
+
+    def status(self, job_id: str) -> str:
+        """FLARE's status of a job, such as ``SUBMITTED``, ``RUNNING`` or ``FINISHED:ABORTED``."""
+        return str(self._call("get_job_meta", job_id).get("status"))
+
+    def abort(self, job_id: str) -> None:
+        """Abort a job."""
+        self._call("abort_job", job_id)
+
+    def close(self) -> None:
+        """End the session; never fails."""
+        try:
+            self._session.close()
+        except Exception:  # the server may be gone already
+            return
+
+    def _call(self, name: str, *arguments: str) -> Any:
+        try:
+            return getattr(self._session, name)(*arguments)
+        except Exception as error:
+            raise FederationError(f"the hub's server did not answer {name}: {type(error).__name__}") from None

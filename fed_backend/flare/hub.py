@@ -1,0 +1,258 @@
+"""``fedseg hub start``: the FLARE server, and the supervisor that keeps one federation job running in it.
+
+FLARE gives a job the clients that are connected when it starts, and resumes nothing by itself. So
+the supervisor submits the job again after an abort, a lost job process or a restarted server, and
+when a member (re)joined that the running job does not reach; the coordinator goes on from its
+checkpoint. To replace a healthy job it first lets it drain: the job ends between two exchanges.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fed_backend.errors import FederationError
+from fed_backend.flare.engine import Administration, Overview, place_storage, server_command, write_job
+from fed_backend.flare.kit import DRAIN, JOB_STATE, Kit, hold, write_json_atomic
+from fed_backend.flare.processes import Child
+
+__all__ = ["Hub"]
+
+logger = logging.getLogger(__name__)
+
+_STEP_S = 0.5
+_FIRST_BACKOFF_S, _MAX_BACKOFF_S = 1.0, 60.0
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds that the supervisor waits.
+
+    Attributes:
+        gather_s: for all members, once the first is connected, before a job is submitted without them.
+        rejoin_s: a connected member that the job does not hear for this long makes a new job.
+        start_s: for a submitted job to come up before it is aborted and submitted anew.
+    """
+
+    gather_s: float = 15.0
+    rejoin_s: float = 6.0
+    start_s: float = 60.0
+
+
+class Hub:
+    """The supervisor.
+
+    Args:
+        kit: the hub's kit.
+        ready_file: gets ``{"pid", "host", "port", "job"}`` once the federation job runs.
+        say: prints a line for the person at the terminal.
+    """
+
+    def __init__(
+        self, kit: Kit, ready_file: Path | None, say: Callable[[str], None], patience: Patience | None = None
+    ) -> None:
+        self._kit = kit
+        self._ready_file = ready_file
+        self._say = say
+        self._patience = patience or Patience()
+        self._server: Child | None = None
+        self._server_backoff = self._job_backoff = _FIRST_BACKOFF_S
+        self._not_before = 0.0
+        self._admin: Administration | None = None
+        self._job = ""
+        self._submitted_at = 0.0
+        self._announced = ""
+        self._first_seen: float | None = None
+        self._unheard: dict[str, float] = {}
+        self._last_error = ""
+
+    def run(self) -> None:
+        """Supervise until :class:`~fed_backend.flare.processes.Stopped`.
+
+        Raises:
+            FederationError: the port is in use, or a hub runs from this kit.
+        """
+        with hold(self._kit.run / "lock", "a hub from this kit"):
+            check_port(self._kit)
+            place_storage(self._kit)
+            self._clean()
+            try:
+                while True:
+                    self._step()
+                    time.sleep(_STEP_S)
+            finally:
+                if self._server:
+                    self._server.stop()
+                self._close_admin()
+                self._clean()
+
+    def _clean(self) -> None:
+        for name in (DRAIN, JOB_STATE):
+            (self._kit.run / name).unlink(missing_ok=True)
+
+    def _step(self) -> None:
+        if not self._server_runs():
+            return
+        if self._admin is None and not listens(self._kit):
+            return
+        try:
+            if self._admin is None:
+                self._admin = Administration(self._kit)
+            self._attend(self._admin, self._admin.overview())
+            self._last_error = ""
+        except FederationError as error:
+            if str(error) != self._last_error:
+                logger.info("%s", error)
+            self._last_error = str(error)
+            self._close_admin()
+
+    # --- the server ------------------------------------------------------------------------
+
+    def _server_runs(self) -> bool:
+        if self._server and self._server.exit_code is None:
+            return True
+        now = time.monotonic()
+        if self._server:
+            self._say(f"the hub's server ended with code {self._server.exit_code}; it is started again")
+            self._server.stop()
+            self._server = None
+            self._forget_job()
+            self._close_admin()
+            self._not_before = now + self._server_backoff
+            self._server_backoff = min(2 * self._server_backoff, _MAX_BACKOFF_S)
+        if now < self._not_before:
+            return False
+        self._server = Child(server_command(self._kit), cwd=self._kit.folder, log=self._kit.run / "server.log")
+        return True
+
+    def _close_admin(self) -> None:
+        if self._admin:
+            self._admin.close()
+            self._admin = None
+
+    # --- the job ---------------------------------------------------------------------------
+
+    def _attend(self, admin: Administration, overview: Overview) -> None:
+        now = time.monotonic()
+        if not self._job:
+            if self._should_submit(overview, now):
+                self._submit(admin)
+            return
+        if self._ended(admin.status(self._job)):
+            self._say("the federation job ended; it is submitted again")
+            self._forget_job()
+            self._job_backoff = min(2 * self._job_backoff, _MAX_BACKOFF_S)
+            self._not_before = now + self._job_backoff
+            return
+        state = self._job_state()
+        if state is None:
+            if now - self._submitted_at > self._patience.start_s:
+                self._say("the federation job did not come up; it is submitted again")
+                admin.abort(self._job)
+            return
+        self._announce(overview)
+        if now - self._submitted_at > _MAX_BACKOFF_S:
+            self._server_backoff = self._job_backoff = _FIRST_BACKOFF_S
+        if joined := self._joined(overview, set(state["living"]), now):
+            self._drain(joined)
+
+    @staticmethod
+    def _ended(status: str) -> bool:
+        return status.startswith(("FINISHED", "FAILED", "ABANDONED")) or status == "None"
+
+    def _should_submit(self, overview: Overview, now: float) -> bool:
+        members = set(self._kit.sites) & overview.clients.keys()
+        if not members:
+            self._first_seen = None
+            return False
+        if self._first_seen is None:
+            self._first_seen = now
+        waited = now - self._first_seen >= self._patience.gather_s
+        return now >= self._not_before and (waited or len(members) == len(self._kit.sites))
+
+    def _submit(self, admin: Administration) -> None:
+        self._clean()
+        folder = self._kit.run / "fedseg"
+        shutil.rmtree(folder, ignore_errors=True)
+        self._job = admin.submit(write_job(folder))
+        self._submitted_at = time.monotonic()
+        self._unheard = {}
+        logger.info("submitted job %s", self._job)
+
+    def _forget_job(self) -> None:
+        self._job = ""
+        self._clean()
+
+    def _job_state(self) -> dict[str, Any] | None:
+        """What the job's process last wrote, if it is this job's."""
+        try:
+            state = json.loads((self._kit.run / JOB_STATE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return state if state.get("job") == self._job else None
+
+    def _joined(self, overview: Overview, living: set[str], now: float) -> list[str]:
+        """Members that FLARE hears but the running job does not, for long enough.
+
+        A client that just died is connected in FLARE's eyes for a while, so its last sign counts.
+        """
+        wall = time.time()
+        for site in self._kit.sites:
+            fresh = wall - overview.clients.get(site, 0.0) < self._patience.rejoin_s
+            if not fresh or site in living:
+                self._unheard.pop(site, None)
+            else:
+                self._unheard.setdefault(site, now)
+        grace = max(self._patience.rejoin_s, self._job_backoff)
+        return sorted(site for site, since in self._unheard.items() if now - since >= grace)
+
+    def _drain(self, joined: list[str]) -> None:
+        if not (self._kit.run / DRAIN).exists():
+            self._say(f"{', '.join(joined)} joined: the federation job is renewed between two rounds")
+            (self._kit.run / DRAIN).touch()
+            self._job_backoff = _FIRST_BACKOFF_S
+
+    def _announce(self, overview: Overview) -> None:
+        if self._announced == self._job:
+            return
+        self._announced = self._job
+        members = sorted(set(self._kit.sites) & overview.clients.keys())
+        self._say(f"the federation job runs with {len(members)} of {len(self._kit.sites)} sites: {', '.join(members)}")
+        if self._ready_file:
+            write_json_atomic(
+                self._ready_file,
+                {"pid": os.getpid(), "host": self._kit.host, "port": self._kit.port, "job": self._job},
+            )
+
+
+def check_port(kit: Kit) -> None:
+    """Refuse to start on a port that is taken.
+
+    Raises:
+        FederationError: another program listens there.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", kit.port))
+        except OSError:
+            raise FederationError(
+                f"port {kit.port} is in use", "stop the program that uses it; the port is part of every site's kit"
+            ) from None
+
+
+def listens(kit: Kit) -> bool:
+    """Whether something accepts connections at the hub's port."""
+    try:
+        with socket.create_connection((kit.host, kit.port), timeout=1.0):
+            return True
+    except OSError:
+        return False

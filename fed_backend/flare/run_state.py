@@ -1,0 +1,86 @@
+"""The state of a run of rounds, in the JSON that sites show (``GET /federation/rounds/{id}``)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+__all__ = ["RoundRecord", "Run", "SiteRecord", "SiteStatus"]
+
+SiteState = Literal["waiting", "training", "sending", "aggregated", "failed"]
+RunState = Literal["requested", "running", "finished", "failed", "stopped"]
+
+
+class SiteStatus(BaseModel):
+    """Where one site stands in the current round.
+
+    Attributes:
+        state: waiting (not begun), training, sending (trained; its update is on the way or waits for the
+            others), aggregated (its update is part of the aggregate), failed.
+        progress: of its training, 0..1.
+        reason: why it failed, or why its gate decided as it did.
+        dice: mean Dice of the aggregate on the site's validation cases, as its gate measured it.
+        promoted: whether its gate promoted the aggregate; ``None`` until it answered.
+    """
+
+    state: SiteState = "waiting"
+    progress: float = Field(default=0.0, ge=0, le=1)
+    reason: str = ""
+    dice: float | None = None
+    promoted: bool | None = None
+
+
+class SiteRecord(BaseModel):
+    """What one site did in a finished round; bytes as carried, seconds of training and sending."""
+
+    state: SiteState
+    reason: str = ""
+    bytes_up: int = 0
+    bytes_down: int = 0
+    seconds: float | None = None
+    promoted: bool | None = None
+
+
+class RoundRecord(BaseModel):
+    """A finished round: wall seconds, payload bytes both ways, Dice of the aggregate per site."""
+
+    round: int
+    seconds: float
+    bytes_up: int
+    bytes_down: int
+    dice: dict[str, float] = Field(default_factory=dict)
+    sites: dict[str, SiteRecord] = Field(default_factory=dict)
+
+
+class Run(BaseModel):
+    """A requested run of rounds.
+
+    Attributes:
+        id: identifier given by the site that asked.
+        state: requested, running, finished, failed (``reason`` says why) or stopped.
+        started_by: site that asked, as its certificate names it.
+        method: name of the federated method.
+        rounds: rounds asked for.
+        round: the current round, from 0.
+        reason: why it failed or was stopped.
+        sites: where each site stands.
+        history: finished rounds, oldest first.
+    """
+
+    id: str
+    state: RunState = "requested"
+    started_by: str
+    method: str
+    rounds: int
+    round: int = 0
+    reason: str = ""
+    sites: dict[str, SiteStatus] = Field(default_factory=dict)
+    history: list[RoundRecord] = Field(default_factory=list)
+
+    @property
+    def active(self) -> bool:
+        return self.state in {"requested", "running"}
+
+    def as_json(self) -> dict[str, Any]:
+        return self.model_dump(mode="json")

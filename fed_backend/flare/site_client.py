@@ -1,0 +1,164 @@
+"""The courier's calls to its own site server (``/federation/*``), with the courier's token.
+
+Every call has a time limit, follows no redirect, uses no proxy, and reads no more than the plan
+allows. The courier never sees an image or a label: these routes carry payloads and figures only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+
+from fed_backend.errors import FederationError
+
+__all__ = ["SiteClient", "SiteRefused", "SiteUnreachable"]
+
+CONNECT_S = 5.0
+_CHUNK = 1 << 20
+
+
+class SiteUnreachable(FederationError):
+    """Raised when the site server does not answer: it may be restarting."""
+
+
+class SiteRefused(FederationError):
+    """Raised when the site server answers with an error; asking again would not help."""
+
+
+class SiteClient:
+    """HTTP client of one site server.
+
+    Args:
+        url: root of the site server, such as ``http://127.0.0.1:8000``.
+        token: reads the courier's token; called for every request, as a restarted site may have a new one.
+        max_bytes: longest answer that is read.
+
+    Raises:
+        FederationError: ``url`` is no http(s) address.
+    """
+
+    def __init__(self, url: str, token: Callable[[], str], max_bytes: int) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise FederationError(f"{url!r} is no address of a site server", "give one like http://127.0.0.1:8000")
+        self._url = url.rstrip("/")
+        self._token = token
+        self._max_bytes = max_bytes
+
+    def wait_for_requests(self, wait_s: float) -> dict[str, Any]:
+        """Long poll: what annotators ask of the hub, after at most ``wait_s`` seconds."""
+        reply = self._call("GET", "courier/requests", read_s=wait_s + 15, params={"wait": f"{wait_s:g}"})
+        return _mapping(reply)
+
+    def answer_request(self, request_id: str, verdict: Mapping[str, Any]) -> None:
+        """Hand the hub's verdict to whoever waits for it."""
+        self._call("POST", f"courier/requests/{request_id}", read_s=15, json=dict(verdict))
+
+    def post_status(self, status: Mapping[str, Any]) -> None:
+        """Store the state of a round at the site."""
+        self._call("POST", "courier/status", read_s=15, json=dict(status))
+
+    def progress(self) -> float:
+        """Progress of the site's training, 0..1."""
+        value = _mapping(self._call("GET", "courier/progress", read_s=5)).get("progress", 0.0)
+        return float(value) if isinstance(value, int | float) else 0.0
+
+    def train(self, payload: bytes, read_s: float) -> bytes:
+        """Let the site train from a payload; blocks until its update is there."""
+        return self._read(self._send("POST", "train", read_s, data=payload, headers=_BINARY))
+
+    def offer(self, payload: bytes, read_s: float) -> dict[str, Any]:
+        """Offer an aggregate to the site's gate; blocks until it decided."""
+        return _mapping(self._call("POST", "offer", read_s, data=payload, headers=_BINARY))
+
+    def _call(self, method: str, path: str, read_s: float, **options: Any) -> Any:
+        response = self._send(method, path, read_s, **options)
+        try:
+            with response:
+                return response.json() if response.content else {}
+        except ValueError:
+            raise SiteRefused(f"the site server answered /federation/{path} with no JSON") from None
+        except requests.RequestException as error:
+            raise _unreachable(error) from None
+
+    def _send(self, method: str, path: str, read_s: float, **options: Any) -> requests.Response:
+        headers = {"Authorization": f"Bearer {self._token()}", **options.pop("headers", {})}
+        try:
+            # A session per call: calls come from several threads, and sessions are not shared safely.
+            with requests.Session() as session:
+                session.trust_env = False
+                response = session.request(
+                    method,
+                    f"{self._url}/federation/{path}",
+                    headers=headers,
+                    timeout=(CONNECT_S, read_s),
+                    allow_redirects=False,
+                    stream=True,
+                    **options,
+                )
+                if response.status_code not in {200, 202, 204}:
+                    raise _refused(path, response)
+                return response
+        except requests.RequestException as error:
+            raise _unreachable(error) from None
+
+    def _read(self, response: requests.Response) -> bytes:
+        parts: list[bytes] = []
+        length = 0
+        try:
+            with response:
+                for part in response.iter_content(_CHUNK):
+                    length += len(part)
+                    if length > self._max_bytes:
+                        raise SiteRefused(f"the site's update is larger than the plan's {self._max_bytes} bytes")
+                    parts.append(part)
+        except requests.RequestException as error:
+            raise _unreachable(error) from None
+        return b"".join(parts)
+
+
+_BINARY = {"Content-Type": "application/octet-stream"}
+
+
+def token_reader(path: Path) -> Callable[[], str]:
+    """A function that reads the courier's token from a file each time.
+
+    Raises (when called):
+        SiteUnreachable: the file is missing: the site server has not started yet.
+    """
+
+    def read() -> str:
+        try:
+            return path.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError):
+            raise SiteUnreachable(
+                f"the token file {path.name} cannot be read", "start the site server, or correct --token-file"
+            ) from None
+
+    return read
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise SiteRefused("the site server answered with JSON that is no object")
+    return value
+
+
+def _refused(path: str, response: requests.Response) -> SiteRefused:
+    try:
+        body = _mapping(response.json())
+    except (ValueError, SiteRefused, requests.RequestException):
+        body = {}
+    if response.status_code in {401, 403}:
+        return SiteRefused("the site server refused the courier's token", "restart the courier with --token-file")
+    detail = str(body.get("detail") or f"the site server answered /federation/{path} with {response.status_code}")
+    return SiteRefused(detail[:400], str(body.get("hint") or "")[:200])
+
+
+def _unreachable(error: Exception) -> SiteUnreachable:
+    kind = "did not answer in time" if isinstance(error, requests.Timeout) else "cannot be reached"
+    return SiteUnreachable(f"the site server {kind}", "start it with `fedseg site start`")
