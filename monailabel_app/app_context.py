@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fed_backend.plan import LabelSchema, ModelSpec, Plan, TrainingSpec, load_plan
+from monailabel_app import __version__
 from monailabel_app.auth import Authenticator
 from monailabel_app.errors import SiteError, Unavailable
 from monailabel_app.imaging.files import IMAGE_SUFFIXES
@@ -126,13 +127,13 @@ def open_site(settings: SiteSettings) -> Site:
     from monailabel_app.state.site import SiteState
 
     plan = load_plan(settings.plan) if settings.plan else None
-    labels = _labels(settings, plan)
+    labels = dict(plan.labels if plan else settings.labels or DEFAULT_LABELS)
     authenticator = Authenticator(settings.users, settings.token_seconds)
     segmenters = _segmenters(settings, plan, labels)
     state = SiteState(settings.state.resolve(), settings.studies.resolve())
     try:
         for name, segmenter in segmenters.items():
-            state.versions(name).ensure_base(segmenter.adapter(), segmenter.base_sha256)
+            state.versions(name).ensure_base(segmenter.adapter(), segmenter.base_sha256, __version__)
         if settings.split is not None:
             state.splits.import_split(read_split(settings.split, settings.name))
         incoming = state.folder / "incoming"
@@ -193,17 +194,6 @@ def read_split(path: Path, site: str) -> dict[str, str]:
             "it needs case and part, and site where it names several",
         )
     return {row["case"]: row["part"] for row in rows if (row.get("site") or site) == site}
-
-
-def _labels(settings: SiteSettings, plan: Plan | None) -> LabelSchema:
-    if plan is None:
-        return dict(settings.labels or DEFAULT_LABELS)
-    if settings.labels is not None and settings.labels != plan.labels:
-        raise SiteError(
-            f"--labels {settings.labels} are not the plan's {dict(plan.labels)}",
-            "leave --labels away: a plan brings its own",
-        )
-    return dict(plan.labels)
 
 
 def _segmenters(settings: SiteSettings, plan: Plan | None, labels: LabelSchema) -> dict[str, Segmenter]:

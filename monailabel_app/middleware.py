@@ -7,6 +7,7 @@ A refusal is answered here, as JSON ``{error, detail, hint}``; the route never r
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from urllib.parse import parse_qsl, urlsplit
 
 from starlette.datastructures import Headers
@@ -63,10 +64,8 @@ class UploadLimit:
             await self._refuse(scope, receive, send)
             return
         meter = _Meter(receive, send, self.limit)
-        try:
+        with suppress(_BodyTooLarge):
             await self.app(scope, meter.receive, meter.send)
-        except _BodyTooLarge:
-            pass
         if meter.exceeded and not meter.started:
             await self._refuse(scope, receive, send)
 

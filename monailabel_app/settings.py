@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
-from fed_backend.plan import SITE_NAME, LabelSchema
+from fed_backend.plan import SITE_NAME, LabelSchema, load_plan
 from monailabel_app.errors import LabelError, SiteError
 
 __all__ = [
@@ -69,7 +69,6 @@ class SiteSettings:
     upload_limit: int = DEFAULT_UPLOAD_LIMIT
     threads: int = 1
     token_seconds: float = 12 * 3600.0
-    extra_origins: tuple[str, ...] = field(default=())
 
 
 def is_loopback(host: str) -> bool:
@@ -106,10 +105,10 @@ def parse_labels(text: str) -> LabelSchema:
 
 
 def check_settings(settings: SiteSettings) -> None:
-    """Refuse what can be seen to be wrong before anything is loaded.
+    """Refuse what can be seen to be wrong before anything heavy is loaded.
 
     Raises:
-        SiteError: naming the option and what to do.
+        FedSegError: naming the option and what to do.
     """
     if not SITE_NAME.match(settings.name):
         raise SiteError(f"site name {settings.name!r} is not usable", "use letters, digits, '-' and '_', at most 63")
@@ -125,6 +124,13 @@ def check_settings(settings: SiteSettings) -> None:
             f"checkpoint {str(settings.checkpoint)!r} does not exist",
             "check --checkpoint, or leave it away to use the embedded base",
         )
+    if settings.plan is not None:
+        plan = load_plan(settings.plan)
+        if settings.labels is not None and settings.labels != plan.labels:
+            raise LabelError(
+                f"--labels {_pairs(settings.labels)} are not the plan's {_pairs(plan.labels)}",
+                "leave --labels away: a plan brings its own",
+            )
     if settings.users is None and not is_loopback(settings.host):
         raise SiteError(
             f"without users, a site listens on this machine only, not on {settings.host!r}",
@@ -138,6 +144,10 @@ def check_settings(settings: SiteSettings) -> None:
         ) from None
     if not os.access(settings.state, os.W_OK | os.X_OK):
         raise SiteError(f"state folder {str(settings.state)!r} cannot be written", "check --state and its permissions")
+
+
+def _pairs(labels: LabelSchema) -> str:
+    return ",".join(f"{name}={value}" for name, value in labels.items())
 
 
 def configure_monailabel(settings: SiteSettings, port: int, suffixes: tuple[str, ...]) -> None:
@@ -161,6 +171,6 @@ def configure_monailabel(settings: SiteSettings, port: int, suffixes: tuple[str,
         MONAI_LABEL_SERVER_PORT=str(port),
         MONAI_LABEL_SESSIONS="true",
         MONAI_LABEL_SESSION_PATH=str((settings.state / "sessions").resolve()),
-        MONAI_LABEL_CORS_ORIGINS=json.dumps([f"http://127.0.0.1:{port}", *settings.extra_origins]),
+        MONAI_LABEL_CORS_ORIGINS=json.dumps([f"http://127.0.0.1:{port}"]),
         MONAI_LABEL_RELOAD_APP_LIB="false",
     )

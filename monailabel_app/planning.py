@@ -1,0 +1,112 @@
+"""Makes plans from a model, and says in a few lines what a plan says."""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from fed_backend.methods import METHODS
+from fed_backend.plan import LabelSchema, MethodSpec, ModelSpec, Plan, TrainingSpec, parse_plan
+from monailabel_app.errors import SiteError
+from monailabel_app.models.registry import build_segmenter, default_spec
+
+__all__ = ["build_plan", "summary", "travelling"]
+
+
+def build_plan(
+    *,
+    model: str,
+    labels: LabelSchema,
+    name: str,
+    method: str,
+    rounds: int,
+    quorum: int,
+    round_deadline: float,
+    starters: tuple[str, ...],
+    gate_margin: float,
+    checkpoint: Path | None,
+    seed: int,
+    steps: int | None = None,
+    learning_rate: float | None = None,
+    batch_size: int | None = None,
+    proximal: float | None = None,
+    travels: tuple[str, ...] = (),
+    **shape: Any,
+) -> Plan:
+    """A plan whose adapter layout and base digest come from the model itself.
+
+    Args:
+        shape: further fields of :class:`~fed_backend.plan.ModelSpec`; ``None`` keeps the default.
+
+    Raises:
+        FedSegError: settings that contradict each other, or a missing checkpoint.
+    """
+    if method not in METHODS:
+        raise SiteError(f"there is no method {method!r}", f"choose one of: {', '.join(METHODS)}")
+    if checkpoint is not None and not checkpoint.is_file():
+        raise SiteError(f"checkpoint {str(checkpoint)!r} does not exist", "check --checkpoint")
+    training = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size, "proximal": proximal}
+    spec = {**default_spec(model).model_dump(), **_given(shape), "seed": seed, "travels": travels}
+    draft: dict[str, Any] = {
+        "name": name,
+        "method": MethodSpec(name=method).model_dump(),
+        "model": spec,
+        "base_sha256": "0" * 64,
+        "adapter": {"to be filled": [1]},
+        "labels": labels,
+        "training": {**TrainingSpec(seed=seed).model_dump(), **_given(training)},
+        "rounds": rounds,
+        "quorum": quorum,
+        "round_deadline_s": round_deadline,
+        "gate_margin": gate_margin,
+        "starters": starters,
+    }
+    checked = parse_plan(draft, "the plan")
+    segmenter = build_segmenter(checked.model, labels, checkpoint=checkpoint)
+    return parse_plan(
+        {
+            **draft,
+            "base_sha256": segmenter.base_sha256,
+            "adapter": {
+                key: list(value) for key, value in travelling(checked.model, segmenter.adapter_shapes()).items()
+            },
+        },
+        "the plan",
+    )
+
+
+def travelling(spec: ModelSpec, shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """The tensors that a plan lists: all, or those under the prefixes it names.
+
+    Raises:
+        SiteError: a prefix that no tensor has.
+    """
+    for prefix in spec.travels:
+        if not any(name.startswith(prefix) for name in shapes):
+            raise SiteError(
+                f"no tensor begins with {prefix!r}", f"tensors begin with: {', '.join(sorted(shapes)[:4])}, ..."
+            )
+    return {name: shape for name, shape in shapes.items() if not spec.travels or name.startswith(spec.travels)}
+
+
+def summary(loaded: Plan) -> str:
+    """A plan in a few lines, with the size of what travels."""
+    model, training = loaded.model, loaded.training
+    numbers = sum(prod(shape) for shape in loaded.adapter.values())
+    size = f"{numbers * 4 / 2**20:.2f} MiB a way per site and round"
+    lines = {
+        "plan": f"{loaded.name}, sha256 {loaded.sha256}",
+        "method": f"{loaded.method.name} {dict(loaded.method.settings) or ''}".strip(),
+        "model": f"{model.name} on {model.base}, {model.image_size} px, base {loaded.base_sha256[:12]}…",
+        "adapter": f"{len(loaded.adapter)} tensors, {numbers} numbers, {size}",
+        "labels": ", ".join(f"{name} = {value}" for name, value in loaded.labels.items()),
+        "training": f"{training.steps} steps of {training.batch_size}, learning rate {training.learning_rate:g}",
+        "rounds": f"{loaded.rounds}, quorum {loaded.quorum}, {loaded.round_deadline_s:g} s each",
+        "starters": ", ".join(loaded.starters) or "every site",
+    }
+    return "\n".join(f"{key:9}{value}" for key, value in lines.items())
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if value is not None}
