@@ -1,0 +1,221 @@
+"""The annotator's work on one case: open the next one, segment, point, submit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from . import words
+from .cancel import CancelSwitch
+from .client import SegmentRequest
+from .connection import Connection
+from .consent import Consent
+from .errors import ActionNotPossible, FedSegError
+from .panel import Panel
+from .protocol import LabelSchema, Mask, NextCase, Prompts, Receipt
+from .settings import Settings
+from .state import Action, CaseView, Notice, Phase, Tone
+from .worker import Report
+
+if TYPE_CHECKING:
+    from .scene import Pointer, SceneCase
+
+
+class CaseScene(Protocol):
+    """What the controller needs of the scene; :class:`~FedSegLib.scene.SlicerScene` is it."""
+
+    def open_image(self, path: Path, name: str, schema: LabelSchema) -> SceneCase: ...
+    def close_case(self, case: SceneCase) -> None: ...
+    def has_marks(self, case: SceneCase) -> bool: ...
+    def show_mask(self, case: SceneCase, mask: Mask, folder: Path) -> None: ...
+    def export_mask(self, case: SceneCase, path: Path, *, allow_empty: bool = False) -> None: ...
+    def prompts(self, case: SceneCase) -> Prompts: ...
+    def clear_prompts(self, case: SceneCase) -> None: ...
+    def point(self, case: SceneCase, pointer: Pointer) -> None: ...
+    def stop_pointing(self) -> None: ...
+
+
+class CaseWork:
+    """The open case.
+
+    Args:
+        panel: the view and the foreground job.
+        connection: the site.
+        scene: where cases are opened.
+        folder: private folder for temporary files.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        panel: Panel,
+        connection: Connection,
+        settings: Settings,
+        scene: CaseScene,
+        folder: Path,
+        clock: Callable[[], float],
+    ) -> None:
+        self._panel = panel
+        self._connection = connection
+        self._settings = settings
+        self._scene = scene
+        self._folder = folder
+        self._clock = clock
+        self._case: SceneCase | None = None
+        self._opened_at = 0.0
+        self._leaving = False
+
+    def choose_model(self, name: str) -> None:
+        """Segment with this model from now on."""
+        self._panel.change(model=name)
+
+    def next_case(self, strategy: str) -> None:
+        """Ask the site for a case, fetch its image and open it; an unsubmitted mask needs a second press."""
+        if not self._panel.can(Action.NEXT):
+            return
+        case = self._panel.view.case
+        unsaved = case is not None and not case.submitted and self._has_marks()
+        if case is not None and unsaved and not self._leaving:
+            self._leaving = True
+            hint = "Submit it, or press 'Next case' again to leave it."
+            self._panel.change(notice=Notice(f"The mask of '{case.id}' is not submitted.", hint))
+            return
+        self._leaving = False
+        client, folder = self._connection.client(), self._folder
+
+        def work(cancel: CancelSwitch, report: Report) -> tuple[NextCase, Path] | None:
+            chosen = client.next_case(strategy, cancel)
+            if chosen is None:
+                return None
+
+            def progress(count: int, total: int | None) -> None:
+                report(f"Fetching '{chosen.id}' …", count / total if total else None)
+
+            return chosen, client.download_image(chosen.id, folder, cancel, progress)
+
+        back = Phase.READY if self._case is None else Phase.OPEN
+        self._panel.run(Phase.FETCHING, "Asking for the next case …", work, self._case_arrived, back)
+
+    def _case_arrived(self, arrived: tuple[NextCase, Path] | None) -> None:
+        if arrived is None:
+            back = Phase.READY if self._case is None else Phase.OPEN
+            self._panel.to(back, notice=Notice("The site has no case left to correct.", tone=Tone.GOOD))
+            return
+        chosen, path = arrived
+        try:
+            opened = self._scene.open_image(path, chosen.id, self._connection.site().schema)
+        finally:
+            path.unlink(missing_ok=True)  # the image must not stay on this computer's disk
+        if self._case is not None:
+            self._scene.close_case(self._case)
+        self._case, self._opened_at = opened, self._clock()
+        self._panel.to(Phase.OPEN, case=CaseView(chosen.id, chosen.reason))
+
+    def segment(self) -> None:
+        """Ask the chosen model for a mask of everything."""
+        if self._panel.can(Action.SEGMENT):
+            self._segment("", Prompts(), None)
+
+    def segment_prompts(self, label: str) -> None:
+        """Ask the chosen model for a mask of one structure, from the points and the box placed."""
+        if not self._panel.can(Action.PROMPT):
+            return
+        self._scene.stop_pointing()
+        prompts = self._panel.guarded(lambda: self._scene.prompts(self._need_case()))
+        if prompts is None:
+            return
+        if not prompts:
+            self._panel.change(notice=Notice("There are no points and no box.", "Place some in a slice view first."))
+            return
+        self._connection.with_consent(lambda consent: self._segment(label, prompts, consent))
+
+    def _segment(self, label: str, prompts: Prompts, consent: Consent | None) -> None:
+        self._leaving = False
+        client, site, case = self._connection.client(), self._connection.site(), self._case_view()
+        suffix = ".nii.gz" if site.stock else ".nrrd"
+        request = SegmentRequest(case.id, self._panel.view.model, label, prompts, suffix)
+        started = self._clock()
+
+        def work(cancel: CancelSwitch, report: Report) -> Mask:
+            return client.segment(request, site.schema, consent, cancel)
+
+        def done(mask: Mask) -> None:
+            self._scene.show_mask(self._need_case(), mask, self._folder)
+            seen = replace(case, answered_by=words.answered_by(mask, self._clock() - started), submitted=False)
+            self._panel.to(Phase.OPEN, case=seen)
+
+        self._panel.run(Phase.SEGMENTING, f"{request.model} is segmenting …", work, done, Phase.OPEN)
+
+    def point(self, pointer: Pointer) -> None:
+        """Let the next clicks place points or the box."""
+        if self._panel.can(Action.PROMPT):
+            self._panel.guarded(lambda: self._scene.point(self._need_case(), pointer))
+
+    def clear_prompts(self) -> None:
+        """Remove the points and the box."""
+        if self._case is not None:
+            self._scene.clear_prompts(self._case)
+
+    def submit(self, *, nothing_to_mark: bool = False) -> None:
+        """Check the segmentation and send it as the correction of the case."""
+        if not self._panel.can(Action.SUBMIT):
+            return
+        if self._connection.consent() is None and self._export(nothing_to_mark) is None:
+            return  # say what is wrong with the mask before asking anything
+
+        def send(consent: Consent) -> None:
+            path = self._export(nothing_to_mark)  # again: the person may have gone on while being asked
+            if path is not None:
+                self._send(path, consent)
+
+        self._connection.with_consent(send)
+
+    def _export(self, nothing_to_mark: bool) -> Path | None:
+        path = self._folder / ("correction.nii.gz" if self._connection.site().stock else "correction.nrrd")
+
+        def export() -> Path:
+            self._scene.export_mask(self._need_case(), path, allow_empty=nothing_to_mark)
+            return path
+
+        return self._panel.guarded(export)
+
+    def _send(self, path: Path, consent: Consent) -> None:
+        self._leaving = False
+        client, site, case = self._connection.client(), self._connection.site(), self._case_view()
+        author, seconds = self._settings.author, self._clock() - self._opened_at
+
+        def work(cancel: CancelSwitch, report: Report) -> Receipt:
+            try:
+                return client.submit(case.id, path, site.schema, consent, author=author, seconds=seconds, cancel=cancel)
+            finally:
+                path.unlink(missing_ok=True)
+
+        def done(receipt: Receipt) -> None:
+            self._panel.to(Phase.OPEN, case=replace(case, submitted=True), notice=words.receipt_words(receipt))
+
+        self._panel.run(Phase.SUBMITTING, f"Sending the mask of '{case.id}' …", work, done, Phase.OPEN)
+
+    def forget(self) -> None:
+        """Let go of the case; its nodes stay in the scene."""
+        self._case = None
+        self._leaving = False
+        self._scene.stop_pointing()
+
+    def _case_view(self) -> CaseView:
+        case = self._panel.view.case
+        if case is None:
+            raise ActionNotPossible("No case is open.", "Press 'Next case'.")
+        return case
+
+    def _need_case(self) -> SceneCase:
+        if self._case is None:
+            raise ActionNotPossible("No case is open.", "Press 'Next case'.")
+        return self._case
+
+    def _has_marks(self) -> bool:
+        try:
+            return self._scene.has_marks(self._need_case())
+        except FedSegError:
+            return False  # the case left the scene: there is nothing to lose

@@ -1,0 +1,283 @@
+"""The calls to a site, one method per endpoint, typed both ways. Blocking: run them on a worker lane.
+
+What sends something of the person's (a mask, points, a box) takes the :class:`Consent` for this server.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+from .address import Address
+from .cancel import CancelSwitch
+from .consent import Consent
+from .errors import ConsentMissing, NotFound, ProtocolError
+from .fields import Fields, parse_object
+from .multipart import parse_multipart
+from .progress import Federation, Learning, Round, federation, learning, round_id, round_status
+from .protocol import LabelSchema, Mask, NextCase, Prompts, Receipt, SiteInfo, mask, next_case, receipt, site_info
+from .transport import Transport, Upload
+
+IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+MASK_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".png")
+
+_INFER_SECONDS = 300.0
+_TRANSFER_SECONDS = 120.0
+_ROUND_SECONDS = 30.0
+_IMAGE_LIMIT = 8 << 30
+_MASK_LIMIT = 1 << 30
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds the site may stay silent, by kind of call; tests shorten them."""
+
+    quick: float = 15.0
+    infer: float = _INFER_SECONDS
+    transfer: float = _TRANSFER_SECONDS
+    round: float = _ROUND_SECONDS
+
+
+@dataclass(frozen=True)
+class SegmentRequest:
+    """What to segment.
+
+    Attributes:
+        case: id of the image at the site.
+        model: name of the model.
+        label: structure that the prompts are about; "" for automatic segmentation of all.
+        prompts: what was pointed at.
+        suffix: kind of mask file wanted.
+    """
+
+    case: str
+    model: str
+    label: str = ""
+    prompts: Prompts = field(default_factory=Prompts)
+    suffix: str = ".nrrd"
+
+
+class SiteClient:
+    """A site, as the module sees it."""
+
+    def __init__(self, transport: Transport, timeouts: Timeouts | None = None) -> None:
+        self._transport = transport
+        self._timeouts = timeouts or Timeouts()
+
+    @property
+    def address(self) -> Address:
+        """The site's address."""
+        return self._transport.address
+
+    def sign_in(self, user: str, password: str, cancel: CancelSwitch | None = None) -> None:
+        """Exchange name and password for a token, and use it from now on.
+
+        Raises:
+            SignInNeeded: wrong name or password.
+            ProtocolError: the server gave no token.
+        """
+        form = {"username": user, "password": password, "grant_type": "password"}
+        reply = self._transport.request("POST", "/auth/token", form=form, wait=self._timeouts.quick, cancel=cancel)
+        token = Fields(parse_object(reply.body, "the sign-in"), "the sign-in").maybe_text("access_token")
+        if not token:
+            raise ProtocolError("The server gave no sign-in token.", "It may not ask for a sign-in: connect without.")
+        self._transport.use_token(token)
+
+    def info(self, cancel: CancelSwitch | None = None) -> SiteInfo:
+        """``GET /info/``."""
+        try:
+            reply = self._transport.request("GET", "/info/", wait=self._timeouts.quick, cancel=cancel)
+        except NotFound:
+            raise ProtocolError(
+                f"{self.address.url} answers, but is not a MONAI Label server.", "Check the address and the port."
+            ) from None
+        return site_info(reply.body)
+
+    def next_case(self, strategy: str, cancel: CancelSwitch | None = None) -> NextCase | None:
+        """``POST /activelearning/{strategy}``; None when no case is left."""
+        path = f"/activelearning/{quote(strategy, safe='')}"
+        reply = self._transport.request("POST", path, json_body={}, wait=self._timeouts.transfer, cancel=cancel)
+        return next_case(reply.body)
+
+    def download_image(
+        self,
+        case: str,
+        folder: Path,
+        cancel: CancelSwitch | None = None,
+        progress: Callable[[int, int | None], None] | None = None,
+    ) -> Path:
+        """``GET /datastore/image``: write the image into ``folder`` and return its path.
+
+        The file's name is made here; of the server's name only a known suffix is used.
+
+        Raises:
+            ProtocolError: a kind of file that Slicer does not read as an image, or a cut-off reply.
+        """
+        part = folder / "image.part"
+        try:
+            with part.open("wb") as sink:
+                reply = self._transport.request(
+                    "GET",
+                    "/datastore/image",
+                    query={"image": case},
+                    wait=self._timeouts.transfer,
+                    limit=_IMAGE_LIMIT,
+                    sink=sink,
+                    cancel=cancel,
+                    progress=progress,
+                )
+            suffix = _suffix(_sent_name(reply.headers.get("Content-Disposition", "")), IMAGE_SUFFIXES)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        path = folder / f"image{suffix}"
+        part.replace(path)
+        return path
+
+    def segment(
+        self,
+        request: SegmentRequest,
+        schema: LabelSchema,
+        consent: Consent | None = None,
+        cancel: CancelSwitch | None = None,
+    ) -> Mask:
+        """``POST /infer/{model}``: automatic, or with prompts (which needs consent: they are sent).
+
+        Raises:
+            ConsentMissing: prompts without consent for this server.
+            ProtocolError: a reply without a mask.
+        """
+        params: dict[str, object] = {"result_extension": request.suffix}
+        if request.prompts:
+            self._need(consent)
+            params |= {"label": request.label, **request.prompts.as_params()}
+            if request.label:
+                params[request.label] = params["foreground"]  # MONAI Label's DeepEdit reads points by structure
+        reply = self._transport.request(
+            "POST",
+            f"/infer/{quote(request.model, safe='')}",
+            query={"image": request.case, "output": "all"},
+            form={"params": json.dumps(params)},
+            wait=self._timeouts.infer,
+            limit=_MASK_LIMIT,
+            cancel=cancel,
+        )
+        parts = parse_multipart(reply.headers.get("Content-Type", ""), reply.body)
+        image = parts.get("image") or parts.get("file")
+        if image is None or "params" not in parts:
+            raise ProtocolError(
+                f"The model '{request.model}' answered without a mask.", "Try again, or choose another model."
+            )
+        return mask(
+            parts["params"].content, image.content, _suffix(image.filename, MASK_SUFFIXES), request.model, schema
+        )
+
+    def submit(
+        self,
+        case: str,
+        path: Path,
+        schema: LabelSchema,
+        consent: Consent,
+        *,
+        author: str = "",
+        seconds: float | None = None,
+        cancel: CancelSwitch | None = None,
+    ) -> Receipt:
+        """``PUT /datastore/label`` with tag ``final``: the corrected mask in ``path``.
+
+        Args:
+            author: who corrected it; "" to leave it to the sign-in.
+            seconds: time spent on the case; None not to tell.
+        """
+        self._need(consent)
+        params: dict[str, object] = {
+            "label_info": [{"name": label.name, "idx": label.value} for label in schema.labels],
+        }
+        if author:
+            params["author"] = author
+        if seconds is not None:
+            params["seconds"] = round(seconds, 1)
+        suffix = _suffix(path.name, MASK_SUFFIXES)
+        reply = self._transport.request(
+            "PUT",
+            "/datastore/label",
+            query={"image": case, "tag": "final"},
+            form={"params": json.dumps(params)},
+            upload=Upload("label", f"mask{suffix}", path),
+            wait=self._timeouts.transfer,
+            cancel=cancel,
+        )
+        return receipt(reply.body, case)
+
+    def learning(self, cancel: CancelSwitch | None = None) -> Learning:
+        """``GET /learning``."""
+        return learning(self._quick("GET", "/learning", cancel=cancel))
+
+    def start_learning(self, model: str | None = None, cancel: CancelSwitch | None = None) -> Learning:
+        """``POST /learning``; Busy when there is nothing to learn from."""
+        body: dict[str, object] = {"model": model} if model else {}
+        return learning(self._quick("POST", "/learning", body, cancel))
+
+    def stop_learning(self, cancel: CancelSwitch | None = None) -> None:
+        """``DELETE /learning``."""
+        self._quick("DELETE", "/learning", cancel=cancel)
+
+    def federation(self, cancel: CancelSwitch | None = None) -> Federation:
+        """``GET /federation``."""
+        return federation(self._quick("GET", "/federation", cancel=cancel))
+
+    def start_round(self, rounds: int | None = None, cancel: CancelSwitch | None = None) -> str:
+        """``POST /federation/rounds``: ask the hub for a run; returns its id.
+
+        Raises:
+            Busy: one runs already. NotAllowed: not this person or site. ServerFault: no courier is connected.
+        """
+        body: dict[str, object] = {} if rounds is None else {"rounds": rounds}
+        reply = self._transport.request(
+            "POST", "/federation/rounds", json_body=body, wait=self._timeouts.round, cancel=cancel
+        )
+        return round_id(reply.body)
+
+    def round(self, run: str, cancel: CancelSwitch | None = None) -> Round:
+        """``GET /federation/rounds/{id}``."""
+        return round_status(self._quick("GET", f"/federation/rounds/{quote(run, safe='')}", cancel=cancel))
+
+    def stop_round(self, run: str, cancel: CancelSwitch | None = None) -> None:
+        """``DELETE /federation/rounds/{id}``."""
+        self._quick("DELETE", f"/federation/rounds/{quote(run, safe='')}", cancel=cancel)
+
+    def _quick(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, object] | None = None,
+        cancel: CancelSwitch | None = None,
+    ) -> bytes:
+        return self._transport.request(method, path, json_body=body, wait=self._timeouts.quick, cancel=cancel).body
+
+    def _need(self, consent: Consent | None) -> None:
+        if consent is None:
+            raise ConsentMissing(
+                f"You have not agreed to send anything to {self.address.url}.", "Read what would be sent, then agree."
+            )
+        consent.check(self.address)
+
+
+def _sent_name(disposition: str) -> str:
+    """File name in a Content-Disposition header, plain or RFC 5987; "" when there is none."""
+    found = re.search(r"filename\*?=(?:\"([^\"]*)\"|([^;\s]+))", disposition)
+    return (found.group(1) or found.group(2) or "") if found else ""
+
+
+def _suffix(name: str, known: tuple[str, ...]) -> str:
+    lower = name.lower()
+    for suffix in known:
+        if lower.endswith(suffix):
+            return suffix
+    raise ProtocolError(
+        f"The server sent a file of an unknown kind ('{name[-30:]}').", f"Known kinds: {', '.join(known)}."
+    )

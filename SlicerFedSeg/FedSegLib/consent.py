@@ -1,0 +1,110 @@
+"""Consent before anything is sent: asked once per server, in words, kept, and revocable.
+
+Nothing of FedSeg is sent to a server until the person agreed to exactly this text for exactly this server. A change of
+the wording asks again. The client's uploading methods demand the Consent object, so no code path can forget to ask.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from .address import Address
+from .errors import ConsentMissing
+
+WORDING = 1
+"""Number of the text below; raise it when the text changes what is agreed to."""
+
+_PREFIX = "consent/"
+
+
+class Store(Protocol):
+    """Small texts that outlive the session (in Slicer: the application's settings)."""
+
+    def get(self, key: str) -> str | None:
+        """The text kept under ``key``, or None."""
+        ...
+
+    def set(self, key: str, value: str) -> None:
+        """Keep a text."""
+        ...
+
+    def remove(self, key: str) -> None:
+        """Forget a text; nothing happens when it is not there."""
+        ...
+
+
+@dataclass(frozen=True)
+class Consent:
+    """A person's agreement to send to one server; ``given_at`` is ISO 8601 UTC."""
+
+    server: str
+    given_at: str
+    wording: int = WORDING
+
+    def check(self, address: Address) -> None:
+        """Raise ConsentMissing unless this is consent for that server, to the present wording."""
+        if self.server != address.url or self.wording != WORDING:
+            raise ConsentMissing(
+                f"You have not agreed to send anything to {address.url}.", "Read what would be sent, then agree."
+            )
+
+
+def consent_text(address: Address, site: str) -> str:
+    """What the person agrees to, in words."""
+    who = f"the site '{site}' at {address.url}" if site else address.url
+    lines = [
+        f"The masks you submit, and the points and boxes you place, will be sent to {who}, "
+        "with the case's name there, your name if you entered one, and the time you took.",
+        "Image voxels are not sent: the images come from that site.",
+    ]
+    if site:
+        lines.append(
+            "The site learns from your masks. To other hospitals it gives only model weights and summary figures, "
+            "never images, masks or points."
+        )
+    else:
+        lines.append(
+            "This is not a FedSeg site. What that server does with your masks is up to the person who runs it."
+        )
+    if not address.private:
+        lines.append("This connection is NOT encrypted: others on the network could read along.")
+    lines.append("You can withdraw this in the settings at any time.")
+    return "\n\n".join(lines)
+
+
+class ConsentBook:
+    """Consents that were given, by server.
+
+    Args:
+        store: where they are kept.
+        now: present time, ISO 8601 UTC.
+    """
+
+    def __init__(self, store: Store, now: Callable[[], str]) -> None:
+        self._store = store
+        self._now = now
+
+    def find(self, address: Address) -> Consent | None:
+        """The consent for a server, None when it was not given, was withdrawn, or was to another wording."""
+        kept = self._store.get(_PREFIX + address.url)
+        if kept is None:
+            return None
+        try:
+            values = json.loads(kept)
+            consent = Consent(address.url, str(values["given_at"]), int(values["wording"]))
+        except (ValueError, KeyError, TypeError):
+            return None
+        return consent if consent.wording == WORDING else None
+
+    def give(self, address: Address) -> Consent:
+        """Record that the person agreed."""
+        consent = Consent(address.url, self._now())
+        self._store.set(_PREFIX + address.url, json.dumps({"given_at": consent.given_at, "wording": consent.wording}))
+        return consent
+
+    def withdraw(self, address: Address) -> None:
+        """Forget a consent; from now on nothing is sent to that server."""
+        self._store.remove(_PREFIX + address.url)

@@ -1,0 +1,137 @@
+"""One panel's session: what the widget builds, calls and draws.
+
+The widget calls the methods of :attr:`Controller.connection`, :attr:`Controller.casework` and this class (GUI thread),
+calls :meth:`Controller.tick` from its timer, and draws the View that it is handed. No method blocks; every failure
+becomes a Notice in the View, and the phase goes back to where it came from.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .address import Address
+from .casework import CaseScene, CaseWork
+from .client import SiteClient
+from .connection import Connect, Connection
+from .consent import ConsentBook, Store
+from .panel import Panel
+from .settings import Settings
+from .state import CONNECTED, Action, Notice, Phase, View
+from .transport import Transport
+from .worker import Lane, Mailbox
+
+
+def connect_over_http(address: Address, ca_file: Path | None) -> SiteClient:
+    """The ordinary way to make a client."""
+    return SiteClient(Transport(address, ca_file=ca_file))
+
+
+def utc_now() -> str:
+    """Present time, ISO 8601 UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class Controller:
+    """One panel's session.
+
+    Args:
+        scene: where cases are opened.
+        store: settings and consents.
+        changed: called with every new View, on the GUI thread.
+        connect: makes a client for an address and a CA file.
+        folder: for temporary files; a private sub-folder is made in it and removed by :meth:`close`.
+        clock: monotonic seconds. now: ISO 8601 time.
+    """
+
+    def __init__(
+        self,
+        scene: CaseScene,
+        store: Store,
+        changed: Callable[[View], None],
+        *,
+        connect: Connect = connect_over_http,
+        folder: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], str] = utc_now,
+    ) -> None:
+        self._mailbox = Mailbox()
+        self._lanes = (Lane("actions", self._mailbox), Lane("watching", self._mailbox))
+        self._folder = tempfile.TemporaryDirectory(prefix="fedseg-", dir=folder, ignore_cleanup_errors=True)
+        self._panel = Panel(self._mailbox, self._lanes[0], changed)
+        self.settings = Settings(store)
+        consents = ConsentBook(store, now)
+        self.connection = Connection(self._panel, self._lanes[1], self.settings, consents, connect, clock)
+        self.casework = CaseWork(self._panel, self.connection, self.settings, scene, Path(self._folder.name), clock)
+
+    @property
+    def view(self) -> View:
+        """What to show now."""
+        return self._panel.view
+
+    @property
+    def active(self) -> bool:
+        """True while :meth:`tick` has anything to do; the widget's timer runs only then."""
+        return self.connection.watch is not None or self._mailbox.pending > 0
+
+    def tick(self) -> None:
+        """Deliver results and poll if due; every 50 ms from the GUI thread (see worker.py for why it waits)."""
+        if self.connection.watch is not None:
+            self.connection.watch.tick()
+        self._mailbox.deliver()
+
+    def cancel(self) -> None:
+        """Stop what runs in the foreground."""
+        self._panel.cancel()
+
+    def disconnect(self) -> None:
+        """Leave the server; what is in the scene stays there."""
+        self._panel.drop_job()
+        self.connection.leave()
+        self.casework.forget()
+        self._panel.show(View(address=self.view.address))
+
+    def scene_closed(self) -> None:
+        """The scene is gone, and the case with it."""
+        if self.view.case is None:
+            return
+        self._panel.drop_job()
+        self.casework.forget()
+        self.connection.forget_waiting()
+        if self.view.phase in CONNECTED:
+            notice = Notice("The scene was closed, and the case with it.", "Press 'Next case' to go on.")
+            self._panel.to(Phase.READY, case=None, notice=notice)
+        else:
+            self._panel.change(case=None)
+
+    def close(self) -> None:
+        """Stop everything and remove temporary files; the scene keeps the person's work."""
+        self._panel.drop_job()
+        self.connection.leave()
+        for lane in self._lanes:
+            lane.close()
+        self._folder.cleanup()
+
+    def learn(self) -> None:
+        """Start learning from the corrections."""
+        if self.connection.watch is not None and self._panel.can(Action.LEARN):
+            self.connection.watch.learn(self.view.model)
+
+    def stop_learning(self) -> None:
+        """Stop learning."""
+        if self.connection.watch is not None and self._panel.can(Action.STOP_LEARNING):
+            self.connection.watch.stop_learning()
+
+    def start_round(self, rounds: int | None = None) -> None:
+        """Start a federated run."""
+        if self.connection.watch is not None and self._panel.can(Action.START_ROUND):
+            self.connection.watch.start_round(rounds)
+
+    def stop_round(self) -> None:
+        """Stop the federated run that is under way."""
+        run = self.view.round
+        if self.connection.watch is not None and run is not None and self._panel.can(Action.STOP_ROUND):
+            self.connection.watch.stop_round(run.id)

@@ -1,0 +1,9 @@
+"""The open case in Slicer's scene; the only folder of the library that imports ``slicer``.
+
+Coordinates: arrays [k, j, i]; affines voxel (i, j, k) -> RAS millimetres; world = RAS after all transforms.
+"""
+
+from .case import SceneCase, SlicerScene
+from .pointers import Pointer
+
+__all__ = ["Pointer", "SceneCase", "SlicerScene"]

@@ -1,0 +1,169 @@
+"""The open case in Slicer's scene: image, segmentation, prompts.
+
+Everything goes through storage nodes and module logics, so the same lines run in Slicer and under PyPI's slicer-core.
+Segments are known by the names of the site's label schema, never by their order. All calls belong to the GUI thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import slicer
+
+from ..errors import GeometryMismatch
+from ..grid import merge_labels, split_labels
+from ..protocol import LabelSchema, Mask, Prompts
+from .pointers import Pointer, box_node, point_node, read_box, read_points, world_to_ijk
+from .segments import follow, lay_out, named_segments, refuse_foreign, segment_mask, write_masks
+from .volumes import find_node, load_volume, read_labels, shape_kji, volume_grid, write_labels
+
+_WITHOUT_POSITIONS = (".png", ".jpg", ".jpeg", ".bmp")
+
+
+@dataclass(frozen=True)
+class SceneCase:
+    """Ids of the nodes of an open case; ``positions`` is False for kinds of image that store none."""
+
+    name: str
+    volume: str
+    segmentation: str
+    pointers: dict[Pointer, str]
+    schema: LabelSchema
+    positions: bool
+
+
+class SlicerScene:
+    """Slicer's MRML scene, as the controller needs it."""
+
+    def open_image(self, path: Path, name: str, schema: LabelSchema) -> SceneCase:
+        """Load an image file and give it an empty segment for every structure of the schema.
+
+        Raises:
+            ImageUnreadable: Slicer finds no volume in the file; the scene is as it was.
+        """
+        volume = load_volume(path, name)
+        scene = slicer.mrmlScene
+        segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{name} segmentation")
+        segmentation.CreateDefaultDisplayNodes()
+        segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+        for label in schema.labels:
+            color = [channel / 255.0 for channel in label.color]
+            segmentation.GetSegmentation().AddEmptySegment(label.name, label.name, color)
+        lay_out(segmentation, volume, schema, np.zeros(shape_kji(volume), np.uint8))
+        pointers = {
+            Pointer.INCLUDE: point_node(f"{name} include", (0.1, 0.8, 0.2)),
+            Pointer.EXCLUDE: point_node(f"{name} exclude", (0.9, 0.15, 0.1)),
+            Pointer.BOX: box_node(f"{name} box"),
+        }
+        logic = slicer.app.applicationLogic()
+        logic.GetSelectionNode().SetActiveVolumeID(volume.GetID())
+        logic.PropagateVolumeSelection(1)
+        positions = path.suffix.lower() not in _WITHOUT_POSITIONS
+        return SceneCase(name, volume.GetID(), segmentation.GetID(), pointers, schema, positions)
+
+    def close_case(self, case: SceneCase) -> None:
+        """Remove the case's nodes; those that are gone already are no matter."""
+        self.stop_pointing()
+        for node_id in (*case.pointers.values(), case.segmentation, case.volume):
+            node = slicer.mrmlScene.GetNodeByID(node_id)
+            if node is not None:
+                slicer.mrmlScene.RemoveNode(node)
+
+    def has_marks(self, case: SceneCase) -> bool:
+        """True when any structure of the schema holds a voxel.
+
+        Raises:
+            CaseGone: volume or segmentation left the scene.
+        """
+        volume, segmentation = case_nodes(case)
+        found = named_segments(segmentation, case.schema)
+        return any(bool(segment_mask(segmentation, key, volume).any()) for _, key in found)
+
+    def show_mask(self, case: SceneCase, mask: Mask, folder: Path) -> None:
+        """Put a mask from the site into the segmentation, in place, only where it differs.
+
+        Raises:
+            CaseGone, GeometryMismatch, LabelMismatch, ImageUnreadable: nothing was changed.
+        """
+        volume, segmentation = case_nodes(case)
+        path = folder / f"mask{mask.suffix}"
+        path.write_bytes(mask.content)
+        try:
+            labels, grid = read_labels(path)
+        finally:
+            path.unlink()
+        volume_grid(volume).check_same(grid, "The site's mask", positions=case.positions)
+        wanted = split_labels(labels, mask.label_names, case.schema)
+        follow(segmentation, volume)
+        present = named_segments(segmentation, case.schema, add_missing=True)
+        write_masks(segmentation, volume, case.schema, present, merge_labels(wanted, case.schema, allow_empty=True))
+
+    def export_mask(self, case: SceneCase, path: Path, *, allow_empty: bool = False) -> None:
+        """Write the segmentation as one labelmap file with the schema's values, on the image's voxels.
+
+        Raises:
+            CaseGone: volume or segmentation left the scene.
+            GeometryMismatch: volume and segmentation lie under different transforms.
+            LabelMismatch: a segment outside the schema holds voxels, a name occurs twice, or structures overlap.
+            EmptyMask: nothing is marked and ``allow_empty`` is False.
+        """
+        volume, segmentation = case_nodes(case)
+        if segmentation.GetTransformNodeID() != volume.GetTransformNodeID():
+            raise GeometryMismatch(
+                "The image and its segmentation lie under different transforms.",
+                "In the Transforms module, put both under the same transform or under none.",
+            )
+        refuse_foreign(segmentation, volume, case.schema)
+        masks = {
+            name: segment_mask(segmentation, key, volume) for name, key in named_segments(segmentation, case.schema)
+        }
+        if not masks:
+            masks = {name: np.zeros(shape_kji(volume), bool) for name in case.schema.names[:1]}
+        write_labels(merge_labels(masks, case.schema, allow_empty=allow_empty), volume, path)
+
+    def point(self, case: SceneCase, pointer: Pointer) -> None:
+        """Let the next clicks in the slice views place points (or the box) until :meth:`stop_pointing`."""
+        node = find_node(case.pointers[pointer], "The case's points")
+        logic = slicer.app.applicationLogic()
+        selection, interaction = logic.GetSelectionNode(), logic.GetInteractionNode()
+        selection.SetReferenceActivePlaceNodeClassName(node.GetClassName())
+        selection.SetActivePlaceNodeID(node.GetID())
+        if pointer is Pointer.BOX:
+            node.RemoveAllControlPoints()
+        interaction.SetPlaceModePersistence(0 if pointer is Pointer.BOX else 1)
+        interaction.SetCurrentInteractionMode(interaction.Place)
+
+    def stop_pointing(self) -> None:
+        """Give the mouse back to Slicer."""
+        slicer.app.applicationLogic().GetInteractionNode().SwitchToViewTransformMode()
+
+    def clear_prompts(self, case: SceneCase) -> None:
+        """Remove every point and the box."""
+        for node_id in case.pointers.values():
+            node = slicer.mrmlScene.GetNodeByID(node_id)
+            if node is not None:
+                node.RemoveAllControlPoints()
+
+    def prompts(self, case: SceneCase) -> Prompts:
+        """Points and box as voxels of the image, through whatever transforms lie between.
+
+        Raises:
+            CaseGone: the volume or the points left the scene.
+            PromptOutside: a point, or the whole box, is not in the image.
+        """
+        volume, _ = case_nodes(case)
+        to_ijk = world_to_ijk(volume)
+        grid = volume_grid(volume)
+        return Prompts(
+            foreground=read_points(case.pointers[Pointer.INCLUDE], to_ijk, grid),
+            background=read_points(case.pointers[Pointer.EXCLUDE], to_ijk, grid),
+            box=read_box(case.pointers[Pointer.BOX], to_ijk, grid),
+        )
+
+
+def case_nodes(case: SceneCase) -> tuple[Any, Any]:
+    volume = find_node(case.volume, f"The image of '{case.name}'")
+    return volume, find_node(case.segmentation, f"The segmentation of '{case.name}'")

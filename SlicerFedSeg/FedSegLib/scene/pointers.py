@@ -1,0 +1,90 @@
+"""Points and a box that the person places in the slice views, and the voxels that they mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+
+from ..errors import PromptOutside
+from ..grid import Array, Grid
+from ..protocol import Ijk
+from .volumes import as_array, find_node, ijk_to_ras
+
+ToIjk = Callable[[Any], Array]
+
+
+class Pointer(Enum):
+    """What the next clicks in a slice view place."""
+
+    INCLUDE = "include"
+    EXCLUDE = "exclude"
+    BOX = "box"
+
+
+def point_node(name: str, color: tuple[float, float, float]) -> str:
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name)
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetSelectedColor(*color)
+    display.SetPointLabelsVisibility(False)
+    return str(node.GetID())
+
+
+def box_node(name: str) -> str:
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", name)
+    node.CreateDefaultDisplayNodes()
+    node.GetDisplayNode().SetFillOpacity(0.05)
+    return str(node.GetID())
+
+
+def world_to_ijk(volume: Any) -> ToIjk:
+    """A function from a world position (mm) to continuous voxel coordinates of the volume."""
+    general = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(None, volume.GetParentTransformNode(), general)
+    inverse = np.linalg.inv(as_array(ijk_to_ras(volume)))
+
+    def to_ijk(world: Any) -> Array:
+        ras = general.TransformPoint(*world)
+        return np.asarray((inverse @ np.array([*ras, 1.0]))[:3])
+
+    return to_ijk
+
+
+def read_points(node_id: str, to_ijk: ToIjk, grid: Grid) -> tuple[Ijk, ...]:
+    node = find_node(node_id, "The case's points")
+    points = []
+    for position in range(node.GetNumberOfControlPoints()):
+        if node.GetNthControlPointPositionStatus(position) != node.PositionDefined:
+            continue
+        i, j, k = (math.floor(x + 0.5) for x in to_ijk(node.GetNthControlPointPositionWorld(position)))
+        if not grid.holds((i, j, k)):
+            raise PromptOutside(
+                f"Point {position + 1} of '{node.GetName()}' lies outside the image.", "Delete it or move it inside."
+            )
+        points.append((i, j, k))
+    return tuple(points)
+
+
+def read_box(node_id: str, to_ijk: ToIjk, grid: Grid) -> tuple[int, int, int, int, int, int] | None:
+    node = find_node(node_id, "The case's box")
+    half = np.array(node.GetSize()) / 2.0
+    if not half.any():
+        return None
+    to_world = as_array(node.GetObjectToWorldMatrix())
+    signs = [(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]
+    corners = np.array([to_ijk((to_world @ np.array([*(np.array(s) * half), 1.0]))[:3]) for s in signs])
+    low = [max(0, math.floor(x + 0.5)) for x in corners.min(axis=0)]
+    high = [min(n - 1, math.ceil(x - 0.5)) for x, n in zip(corners.max(axis=0), grid.shape, strict=True)]
+    outside = corners.max(axis=0) < -0.5
+    outside |= corners.min(axis=0) > np.array(grid.shape) - 0.5
+    if outside.any():
+        raise PromptOutside("The box lies outside the image.", "Draw it again, over the image.")
+    i0, j0, k0 = (min(a, n - 1) for a, n in zip(low, grid.shape, strict=True))
+    i1, j1, k1 = (max(a, b) for a, b in zip((i0, j0, k0), high, strict=True))
+    return i0, j0, k0, i1, j1, k1

@@ -1,0 +1,49 @@
+"""What the module remembers between sessions: servers, CA file, name. Secrets are never among it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from .consent import Store
+
+_MOST_SERVERS = 8
+
+
+class Settings:
+    """Typed access to the store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @property
+    def servers(self) -> list[str]:
+        """Addresses connected to, newest first."""
+        try:
+            kept = json.loads(self._store.get("servers") or "[]")
+        except ValueError:
+            return []
+        return [str(item) for item in kept] if isinstance(kept, list) else []
+
+    def remember_server(self, url: str) -> None:
+        """Put an address at the head of the history."""
+        others = [item for item in self.servers if item != url]
+        self._store.set("servers", json.dumps([url, *others][:_MOST_SERVERS]))
+
+    @property
+    def ca_file(self) -> Path | None:
+        """The hospital's own certificate authority, None for those the computer trusts."""
+        kept = self._store.get("ca_file")
+        return Path(kept) if kept else None
+
+    @property
+    def author(self) -> str:
+        """The name that goes with a submitted mask."""
+        return self._store.get("author") or ""
+
+    def set_text(self, key: str, value: str) -> None:
+        """Keep ``ca_file`` or ``author``; an empty text forgets it."""
+        if value.strip():
+            self._store.set(key, value.strip())
+        else:
+            self._store.remove(key)

@@ -1,0 +1,234 @@
+"""What the panel shows, as one immutable value, and which steps from one phase to the next exist.
+
+::
+
+    OFFLINE ─> CONNECTING ─> READY ─> FETCHING ─> OPEN <─> SEGMENTING
+       ^           │  ^        ^          │         │ ^
+       │           v  │        └──────────┘         v │
+       └──────── SIGN_IN                         SUBMITTING
+
+From every phase the way back to OFFLINE exists (disconnect), from every connected phase the way to SIGN_IN (the sign-in
+ran out; an open case stays open), and from every phase with a case the way to READY (the scene was closed). The
+controller makes each new View with :func:`move`; the widget draws it and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any
+
+from .errors import ActionNotPossible, FedSegError
+from .progress import Federation, Learning, Round
+from .protocol import SiteInfo
+
+
+class Phase(Enum):
+    """What the annotator is in the middle of."""
+
+    OFFLINE = "not connected"
+    CONNECTING = "connecting"
+    SIGN_IN = "sign-in needed"
+    READY = "connected, no case open"
+    FETCHING = "fetching a case"
+    OPEN = "case open"
+    SEGMENTING = "segmenting"
+    SUBMITTING = "submitting"
+
+
+class Action(Enum):
+    """What a person can do; the text says it as the end of 'You cannot ...'."""
+
+    CONNECT = "connect"
+    DISCONNECT = "disconnect"
+    SIGN_IN = "sign in"
+    NEXT = "open a case"
+    SEGMENT = "segment"
+    PROMPT = "use points and a box"
+    SUBMIT = "submit"
+    LEARN = "start learning"
+    STOP_LEARNING = "stop learning"
+    START_ROUND = "start a round"
+    STOP_ROUND = "stop a round"
+    CANCEL = "stop what runs"
+
+
+_STEPS: dict[Phase, frozenset[Phase]] = {
+    Phase.OFFLINE: frozenset({Phase.CONNECTING}),
+    Phase.CONNECTING: frozenset({Phase.OFFLINE, Phase.SIGN_IN, Phase.READY, Phase.OPEN}),
+    Phase.SIGN_IN: frozenset({Phase.CONNECTING, Phase.OFFLINE}),
+    Phase.READY: frozenset({Phase.FETCHING, Phase.OFFLINE, Phase.SIGN_IN}),
+    Phase.FETCHING: frozenset({Phase.READY, Phase.OPEN, Phase.OFFLINE, Phase.SIGN_IN}),
+    Phase.OPEN: frozenset(
+        {Phase.FETCHING, Phase.SEGMENTING, Phase.SUBMITTING, Phase.READY, Phase.OFFLINE, Phase.SIGN_IN}
+    ),
+    Phase.SEGMENTING: frozenset({Phase.OPEN, Phase.READY, Phase.OFFLINE, Phase.SIGN_IN}),
+    Phase.SUBMITTING: frozenset({Phase.OPEN, Phase.READY, Phase.OFFLINE, Phase.SIGN_IN}),
+}
+
+_ACTIONS: dict[Phase, frozenset[Action]] = {
+    Phase.OFFLINE: frozenset({Action.CONNECT}),
+    Phase.CONNECTING: frozenset({Action.CANCEL}),
+    Phase.SIGN_IN: frozenset({Action.SIGN_IN, Action.DISCONNECT}),
+    Phase.READY: frozenset({Action.DISCONNECT, Action.NEXT}),
+    Phase.FETCHING: frozenset({Action.CANCEL, Action.DISCONNECT}),
+    Phase.OPEN: frozenset({Action.DISCONNECT, Action.NEXT, Action.SEGMENT, Action.PROMPT, Action.SUBMIT}),
+    Phase.SEGMENTING: frozenset({Action.CANCEL, Action.DISCONNECT}),
+    Phase.SUBMITTING: frozenset({Action.CANCEL, Action.DISCONNECT}),
+}
+
+CONNECTED = frozenset({Phase.READY, Phase.FETCHING, Phase.OPEN, Phase.SEGMENTING, Phase.SUBMITTING})
+
+
+class Tone(Enum):
+    """How a notice is meant."""
+
+    INFO = "info"
+    GOOD = "good"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One message to the person: what happened, and what to do."""
+
+    text: str
+    hint: str = ""
+    tone: Tone = Tone.INFO
+
+
+@dataclass(frozen=True)
+class Busy:
+    """What runs now; ``fraction`` 0..1, None when it cannot be told."""
+
+    text: str
+    fraction: float | None = None
+
+
+@dataclass(frozen=True)
+class CaseView:
+    """The open case.
+
+    Attributes:
+        id: its name at the site.
+        reason: why the site chose it, "" when it did not say.
+        answered_by: model, version and seconds of the mask shown; "" before there is one.
+        submitted: True after its mask was accepted.
+    """
+
+    id: str
+    reason: str = ""
+    answered_by: str = ""
+    submitted: bool = False
+
+
+@dataclass(frozen=True)
+class View:
+    """Everything the panel shows.
+
+    Attributes:
+        link_lost: why the site cannot be watched at the moment, "" when it can.
+        consent_text: what the person is asked to agree to; None when nothing is asked.
+        consented: True when sending to this server was agreed to.
+    """
+
+    phase: Phase = Phase.OFFLINE
+    address: str = ""
+    site: SiteInfo | None = None
+    case: CaseView | None = None
+    model: str = ""
+    notice: Notice | None = None
+    busy: Busy | None = None
+    testing: bool = False
+    consent_text: str | None = None
+    consented: bool = False
+    learning: Learning | None = None
+    federation: Federation | None = None
+    round: Round | None = None
+    asking: frozenset[Action] = field(default_factory=frozenset)
+    link_lost: str = ""
+
+
+def move(view: View, phase: Phase, **changes: Any) -> View:
+    """The view in another phase (or the same one).
+
+    Raises:
+        ActionNotPossible: there is no such step.
+    """
+    if phase is not view.phase and phase not in _STEPS[view.phase]:
+        raise ActionNotPossible(f"There is no way from '{view.phase.value}' to '{phase.value}'.")
+    return replace(view, phase=phase, **changes)
+
+
+def notice_of(error: Exception) -> Notice:
+    """An error as a message; the words of an error that is not ours are kept for the report."""
+    if isinstance(error, FedSegError):
+        return Notice(str(error), error.hint, Tone.ERROR)
+    return Notice(
+        f"An error inside FedSeg: {type(error).__name__}: {error}",
+        "Your work is still in the scene. Please report this with Slicer's log.",
+        Tone.ERROR,
+    )
+
+
+def allowed(view: View) -> frozenset[Action]:
+    """Actions that the person can start now."""
+    return frozenset(action for action in Action if why_not(view, action) is None)
+
+
+def why_not(view: View, action: Action) -> str | None:
+    """Why an action cannot be started now, in words; None when it can."""
+    if action in (Action.LEARN, Action.STOP_LEARNING, Action.START_ROUND, Action.STOP_ROUND):
+        return _why_not_shared(view, action)
+    if action not in _ACTIONS[view.phase]:
+        return _not_now(view)
+    if view.consent_text is not None and action in (Action.NEXT, Action.SEGMENT, Action.PROMPT, Action.SUBMIT):
+        return "Answer the question about sending first."
+    site = view.site
+    if action is Action.PROMPT and site is not None:
+        model = site.model(view.model)
+        if model is None or not model.prompts:
+            return f"The model '{view.model}' segments by itself; it does not understand points or a box."
+    if action is Action.SEGMENT and site is not None:
+        model = site.model(view.model)
+        if model is None:
+            return "This server offers no model."
+        if not model.automatic:
+            return f"The model '{view.model}' needs points."
+    if action is Action.SUBMIT and site is not None and site.role == "viewer":
+        return "Your role 'viewer' may look, not submit."
+    return None
+
+
+def _not_now(view: View) -> str:
+    if view.phase is Phase.OFFLINE:
+        return "Connect to a site first."
+    if view.phase is Phase.READY:
+        return "Open a case first."
+    if view.busy is not None:
+        return f"Wait until this is done: {view.busy.text}"
+    return f"Not possible now: {view.phase.value}."
+
+
+def _why_not_shared(view: View, action: Action) -> str | None:
+    """Learning and rounds go on beside the annotator's work, so only the connection matters."""
+    site = view.site
+    if site is None or view.phase not in CONNECTED:
+        return "Connect to a site first."
+    if site.stock:
+        return "This is a stock MONAI Label server: it has no learning or federation of FedSeg's kind."
+    if action in view.asking:
+        return "Already asked; waiting for the answer."
+    if site.role == "viewer":
+        return "Your role 'viewer' may look, not start or stop."
+    learning_runs = view.learning is not None and view.learning.running
+    round_runs = view.round is not None and view.round.running
+    if action is Action.LEARN:
+        return "Learning is running." if learning_runs else None
+    if action is Action.STOP_LEARNING:
+        return None if learning_runs else "No learning is running."
+    if not site.federation and (view.federation is None or not view.federation.enabled):
+        return "This site belongs to no federation."
+    if action is Action.START_ROUND:
+        return "A round is running." if round_runs else None
+    return None if round_runs else "No round is running."

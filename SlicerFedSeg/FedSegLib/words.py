@@ -1,0 +1,145 @@
+"""States of the site in a person's words; pure functions, so that every text can be tested without a window."""
+
+from __future__ import annotations
+
+from .address import Address
+from .progress import Federation, Learning, Round, SiteProgress
+from .protocol import Mask, Receipt, SiteInfo
+from .state import Notice, Tone
+
+_PARTS = {
+    "train": "The site will learn from it.",
+    "validation": "The site judges new versions by it.",
+    "holdout": "The site keeps it aside for the final test.",
+}
+_LEARNING = {
+    "idle": "Nothing learned yet.",
+    "queued": "Waiting for the learner.",
+    "training": "Training on your corrections.",
+    "gating": "Comparing the new version with the one that serves.",
+    "failed": "Learning failed.",
+    "cancelled": "Learning was stopped.",
+}
+_ROUND = {
+    "requested": "Asked the hub; waiting for it.",
+    "finished": "Finished.",
+    "failed": "Failed.",
+    "stopped": "Stopped.",
+}
+
+
+def seconds_in_words(seconds: float) -> str:
+    """Time left, roughly: "about 40 s", "about 3 min", "about 2 h"."""
+    if seconds < 10:
+        return "a few seconds"
+    if seconds < 90:
+        return f"about {round(seconds / 10) * 10} s"
+    if seconds < 90 * 60:
+        return f"about {round(seconds / 60)} min"
+    return f"about {round(seconds / 3600)} h"
+
+
+def dice_in_words(dice: float | None) -> str:
+    """A Dice value with two digits; "–" when there is none."""
+    return "–" if dice is None else f"{dice:.2f}"
+
+
+def connection_answer(address: Address, info: SiteInfo) -> Notice:
+    """The answer to "Test connection"."""
+    if info.stock:
+        who = f"Reachable: '{info.name}', a stock MONAI Label server (version {info.version or 'unknown'})."
+        who += " You can segment and submit; learning and federation are not there."
+    else:
+        who = f"Reachable: site '{info.site}', FedSeg {info.fedseg}."
+    role = f" Your role: {info.role}." if info.role else ""
+    models = ", ".join(model.name for model in info.models) or "none"
+    return Notice(f"{who}{role} Models: {models}. {link_words(address)}", tone=Tone.GOOD)
+
+
+def link_words(address: Address) -> str:
+    """Who can read along on the way to the server."""
+    if address.encrypted:
+        return "Encrypted; the server proved who it is."
+    return "The site runs on this computer." if address.loopback else "The connection is NOT encrypted."
+
+
+def site_words(address: Address, info: SiteInfo) -> str:
+    """One line about the connected site."""
+    who = f"{info.name} (stock MONAI Label)" if info.stock else f"Site '{info.site}'"
+    role = f" · {info.role}" if info.role else ""
+    return f"{who}{role} · {link_words(address)}"
+
+
+def answered_by(mask: Mask, total: float) -> str:
+    """Which version made the mask, and how long the person waited."""
+    return f"{mask.version or mask.model} · {total:.1f} s"
+
+
+def receipt_words(receipt: Receipt) -> Notice:
+    """What became of a submitted mask."""
+    words = [f"'{receipt.case}' is submitted."]
+    if receipt.dice_shown is not None:
+        words.append(f"The mask you were shown had Dice {receipt.dice_shown:.2f} against yours.")
+    if receipt.part is not None:
+        words.append(_PARTS[receipt.part])
+    return Notice(" ".join(words), tone=Tone.GOOD)
+
+
+def learning_words(learning: Learning | None) -> str:
+    """One or two sentences about the learner."""
+    if learning is None:
+        return "Asking the site …"
+    if learning.state == "done" and learning.result is not None:
+        result = learning.result
+        name = result.version or "The new version"
+        verdict = f"{name} serves now" if result.promoted else f"{name} was not taken"
+        compared = ""
+        if result.dice_champion is not None and result.dice_challenger is not None:
+            compared = f" (Dice {result.dice_champion:.2f} → {result.dice_challenger:.2f})"
+        return f"{verdict}{compared}. {result.reason}".strip()
+    words = _LEARNING.get(learning.state, f"State: {learning.state}.")
+    if learning.message:
+        words = f"{words} {learning.message}"
+    if learning.running and learning.seconds_left is not None:
+        words = f"{words.rstrip('.')}: {seconds_in_words(learning.seconds_left)} left."
+    return words
+
+
+def federation_words(federation: Federation | None, round_: Round | None) -> str:
+    """One or two sentences about the federation and its present round."""
+    if federation is None:
+        return "Asking the site …"
+    if not federation.enabled or federation.plan is None:
+        return "This site belongs to no federation."
+    plan = federation.plan
+    words = f"Plan '{plan.name}': {plan.method} on {plan.model}."
+    if federation.paused:
+        words += " This site is paused."
+    elif not federation.courier_connected:
+        words += " This site's courier is not connected, so it takes no part in rounds."
+    return words if round_ is None else f"{words}\n{round_words(round_)}"
+
+
+def round_words(round_: Round) -> str:
+    """How far a federated run is, or how it ended."""
+    by = f" Started by {round_.started_by}." if round_.started_by else ""
+    if round_.state == "running":
+        number = min(max(round_.number, 1), round_.rounds) if round_.rounds else round_.number
+        return f"Round {number} of {round_.rounds} is running.{by}"
+    words = _ROUND.get(round_.state, f"State: {round_.state}.")
+    reason = f" {round_.reason}" if round_.reason else ""
+    return f"{words}{reason}{by}"
+
+
+def site_state_words(site: SiteProgress) -> str:
+    """State of one site in a round, with its progress or its reason."""
+    if site.state == "training" and site.progress is not None:
+        return f"training {site.progress:.0%}"
+    return f"{site.state}: {site.reason}" if site.reason and site.state == "failed" else site.state
+
+
+def verdict_words(site: SiteProgress) -> str:
+    """What the site's gate decided about the aggregate."""
+    if site.promoted is None:
+        return "–"
+    return "taken" if site.promoted else "kept its own"

@@ -1,0 +1,184 @@
+"""Background work without Qt: one daemon thread per lane, results on the caller's thread.
+
+Design note
+    *Why not a plain thread?* Slicer's event loop keeps the interpreter lock (GIL) while Qt idles, so a Python thread
+    advances only when Python code on the GUI thread gives the lock away. The panel therefore has a 50 ms timer whose
+    tick calls :meth:`Mailbox.deliver`; while work is pending that waits up to 20 ms on an event, and waiting gives the
+    lock away. The worker thread gets those 20 ms (40 % of the time), enough for network transfers, and a result that
+    arrives in them is delivered at once. When nothing is pending the tick returns immediately and the panel stops it.
+
+    *What is shared.* The lane's job queue (``queue.Queue``), the mailbox's message queue and its event, and each job's
+    :class:`CancelSwitch`. There are no other locks, so there is no lock order. Messages are immutable once posted.
+
+    *Who runs what.* ``work`` runs on the lane's thread and never touches MRML, VTK or Qt. ``progress``, ``done`` and
+    ``failed`` run on the thread that calls ``deliver`` (the GUI thread), in the order of posting, exactly one of
+    ``done``/``failed`` per job. A cancelled job always ends in ``failed(Cancelled)``, even when its result was ready.
+
+    *Ends.* ``close()`` cancels what runs and what waits, and tells the thread to go; the thread is a daemon, so a read
+    that cannot be interrupted never keeps Slicer alive.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+from .cancel import CancelSwitch
+from .errors import Cancelled
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+GIVE_WAY_SECONDS = 0.02
+"""How long a tick waits for the worker, at most; 20 of 50 ms is not felt as a stutter."""
+
+Report = Callable[[str, "float | None"], None]
+"""``report(text, fraction)``: what is being done, and how much of it (0..1, None when not known)."""
+
+
+class Work(Protocol[T_co]):
+    """What a job does on the worker thread."""
+
+    def __call__(self, cancel: CancelSwitch, report: Report) -> T_co:
+        """Do it; check ``cancel`` often; call ``report`` as often as useful."""
+        ...
+
+
+class Mailbox:
+    """Where every lane leaves its news for the GUI thread."""
+
+    def __init__(self) -> None:
+        self._messages: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._arrived = threading.Event()
+        self._pending = 0  # touched by the GUI thread only: jobs submitted and not yet delivered
+
+    @property
+    def pending(self) -> int:
+        """Jobs that were submitted and whose end was not delivered yet."""
+        return self._pending
+
+    def post(self, message: Callable[[], None]) -> None:
+        """Leave a message; from any thread."""
+        self._messages.put(message)
+        self._arrived.set()
+
+    def expect(self) -> None:
+        """Note that one more job will end (GUI thread)."""
+        self._pending += 1
+
+    def settled(self) -> None:
+        """Note that one job has ended (GUI thread)."""
+        self._pending -= 1
+
+    def deliver(self, give_way: float = GIVE_WAY_SECONDS) -> int:
+        """Run the messages that arrived; while jobs are pending, first wait up to ``give_way`` seconds for one.
+
+        Returns:
+            Number of messages run.
+        """
+        if self._pending and self._messages.empty():
+            self._arrived.wait(give_way)
+        self._arrived.clear()
+        count = 0
+        while True:
+            try:
+                message = self._messages.get_nowait()
+            except queue.Empty:
+                return count
+            message()
+            count += 1
+
+
+class Job(Generic[T]):
+    """One piece of work and what to do when it ends."""
+
+    def __init__(
+        self,
+        work: Work[T],
+        done: Callable[[T], None],
+        failed: Callable[[Exception], None],
+        progress: Report | None = None,
+    ) -> None:
+        self.cancel = CancelSwitch()
+        self._work = work
+        self._done = done
+        self._failed = failed
+        self._progress = progress
+
+    def run(self, mailbox: Mailbox) -> None:
+        """Do the work on this thread and post its end (worker thread)."""
+
+        def report(text: str, fraction: float | None = None) -> None:
+            if self._progress is not None:
+                mailbox.post(lambda: self._tell(text, fraction))
+
+        try:
+            self.cancel.check()
+            result = self._work(self.cancel, report)
+        except Exception as error:  # every end reaches the GUI thread, whatever it is
+            failure = error
+            mailbox.post(lambda: self._end_badly(mailbox, failure))
+        else:
+            mailbox.post(lambda: self._end_well(mailbox, result))
+
+    def _tell(self, text: str, fraction: float | None) -> None:
+        if self._progress is not None and not self.cancel.cancelled:
+            self._progress(text, fraction)
+
+    def _end_well(self, mailbox: Mailbox, result: T) -> None:
+        mailbox.settled()
+        if self.cancel.cancelled:
+            self._failed(Cancelled("Stopped."))
+        else:
+            self._done(result)
+
+    def _end_badly(self, mailbox: Mailbox, error: Exception) -> None:
+        mailbox.settled()
+        self._failed(Cancelled("Stopped.") if self.cancel.cancelled else error)
+
+
+class Lane:
+    """One daemon thread that does its jobs one after the other."""
+
+    def __init__(self, name: str, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+        self._queue: queue.SimpleQueue[Job[object] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._loop, name=f"fedseg-{name}", daemon=True)
+        self._closed = False
+        self._started = False
+
+    def submit(
+        self,
+        work: Work[T],
+        done: Callable[[T], None],
+        failed: Callable[[Exception], None],
+        progress: Report | None = None,
+    ) -> Job[T]:
+        """Queue ``work``; its end is delivered by the mailbox (GUI thread)."""
+        if self._closed:
+            raise RuntimeError("the lane is closed")
+        if not self._started:
+            self._thread.start()
+            self._started = True
+        job: Job[T] = Job(work, done, failed, progress)
+        self._mailbox.expect()
+        self._queue.put(job)  # type: ignore[arg-type]  # a job ends by itself; nobody reads its result as object
+        return job
+
+    def close(self) -> None:
+        """Let the thread go after the jobs that are queued; cancel those first to go at once."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+
+    def join(self, seconds: float) -> bool:
+        """Wait for the thread to end (tests); True when it has."""
+        if self._started:
+            self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _loop(self) -> None:
+        while (job := self._queue.get()) is not None:
+            job.run(self._mailbox)
