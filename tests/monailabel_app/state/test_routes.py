@@ -1,0 +1,235 @@
+"""The site's own addresses: what a client reads, and what it is told when something is wrong."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi import FastAPI, Request
+from fastapi.testclient import TestClient
+
+from fed_backend.payload import PayloadHeader, encode
+from fed_backend.plan import ModelSpec, Plan
+from monailabel_app.auth import User
+from monailabel_app.federation.rounds import RoundDesk
+from monailabel_app.learning.learner import Learner
+from monailabel_app.learning.setup import LearnerSetup
+from monailabel_app.routes import corrections, federation, learning, versions
+from monailabel_app.routes.errors import add_error_handlers
+from monailabel_app.state.context import SiteContext, set_context
+from monailabel_app.state.site import SiteState
+from monailabel_app.state.versions import NewVersion
+
+LABELS = {"tumour": 1}
+PLAN = Plan(base_sha256="b" * 64, adapter={"w": (2, 3)}, labels=LABELS, max_payload_bytes=5000)
+
+
+def tensors(value: float) -> dict[str, np.ndarray]:
+    return {"w": np.full((2, 3), value, np.float32)}
+
+
+@pytest.fixture
+def site(state: SiteState) -> Iterator[SiteContext]:
+    specs = {"unet": ModelSpec()}
+    setup = LearnerSetup(site_name="A", studies=state.studies, specs=specs, labels=LABELS, plan=PLAN)
+    context = SiteContext(
+        site_name="A",
+        state=state,
+        studies=state.studies,
+        plan=PLAN,
+        specs=specs,
+        labels=LABELS,
+        learner=Learner(state, setup),
+        desk=RoundDesk(state, PLAN, "A", patience_s=5),
+    )
+    state.versions("unet").ensure_base(tensors(0), PLAN.base_sha256)
+    set_context(context)
+    yield context
+    set_context(None)
+
+
+@pytest.fixture
+def client(site: SiteContext) -> TestClient:
+    app = FastAPI()
+
+    @app.middleware("http")
+    async def who(request: Request, call_next: Any) -> Any:
+        role = request.headers.get("x-role")
+        if role is not None:
+            request.state.user = User(role, role)  # type: ignore[arg-type]
+        return await call_next(request)
+
+    for module in (learning, versions, corrections, federation):
+        app.include_router(module.router)
+    add_error_handlers(app)
+    return TestClient(app)
+
+
+@pytest.fixture
+def courier(site: SiteContext) -> dict[str, str]:
+    return {"Authorization": f"Bearer {site.state.courier_token()}"}
+
+
+def refused(reply: Any, status: int, error: str, words: str) -> None:
+    assert reply.status_code == status, reply.text
+    body = reply.json()
+    assert body["error"] == error
+    assert words in body["detail"]
+    assert body["hint"]
+
+
+def test_learning_is_idle_until_there_is_something_to_learn_from(client: TestClient, site: SiteContext, images: Any) -> None:
+    assert client.get("/learning").json()["state"] == "idle"
+    site.state.splits.import_split({"a": "train", "b": "validation"})
+    reply = client.post("/learning")
+    refused(reply, 409, "Conflict", "no corrected training case")
+    assert "e.g. a" in reply.json()["hint"]
+    images.submit(site.state, "b")
+    refused(client.post("/learning"), 409, "Conflict", "no corrected training case")
+    images.submit(site.state, "a")
+    queued = client.post("/learning", json={"steps": 5, "seed": 1})
+    assert queued.status_code == 202
+    assert queued.json()["state"] == "queued"
+    assert client.post("/learning", json={}).json()["job"] == queued.json()["job"]
+    assert client.get("/learning").json()["job"] == queued.json()["job"]
+    assert client.delete("/learning").json()["state"] == "cancelled"
+    refused(client.delete("/learning"), 409, "Conflict", "nothing is being learned")
+
+
+@pytest.mark.parametrize("body", [{"steps": 0}, {"steps": "many"}, {"seed": -1}, {"typo": 1}])
+def test_wrong_settings_are_refused(client: TestClient, body: dict[str, Any]) -> None:
+    assert client.post("/learning", json=body).status_code == 422
+
+
+def test_an_unknown_model_is_not_found(client: TestClient) -> None:
+    refused(client.post("/learning", json={"model": "../x"}), 404, "NotFound", "'../x'")
+    refused(client.get("/versions", params={"model": "../x"}), 404, "NotFound", "'../x'")
+
+
+def test_versions_are_listed_promoted_explained_and_rolled_back(client: TestClient, site: SiteContext) -> None:
+    store = site.state.versions("unet")
+    base = store.champion()
+    made = store.create(tensors(1), NewVersion(origin="learning", parent=base, base_sha256="b" * 64, metrics={"loss": 1}))
+    store.record_verdict(made.id, {"promoted": False, "reason": "Refused: worse"})
+    listed = client.get("/versions", params={"model": "unet"}).json()
+    assert listed["champion"] == {"unet": base}
+    assert [(v["id"], v["parent"], v["state"]) for v in listed["versions"]] == [
+        (base, None, "champion"),
+        (made.id, base, "refused"),
+    ]
+    promoted = client.post(f"/versions/{made.id}/promote", json={"reason": "I looked at it"})
+    assert promoted.json() == {"champion": made.id, "previous": base}
+    report = client.get(f"/versions/{made.id}/report").json()
+    assert report["verdict"]["reason"] == "Refused: worse"
+    assert "I looked at it" in report["reason"]
+    assert report["record"]["base_sha256"] == "b" * 64
+    refused(client.post(f"/versions/{base}/rollback"), 409, "Conflict", "does not serve")
+    assert client.post(f"/versions/{made.id}/rollback").json()["champion"] == base
+    refused(client.get("/versions/unet-0099-abcdef/report"), 404, "NotFound", "unet-0099-abcdef")
+
+
+def test_corrections_are_listed_with_their_part(client: TestClient, site: SiteContext, images: Any) -> None:
+    site.state.splits.import_split({"a": "train"})
+    kept = images.submit(site.state, "a")
+    (listed,) = client.get("/corrections").json()["corrections"]
+    assert (listed["id"], listed["case"], listed["part"], listed["prompts"]) == (kept.id, "a", "train", 0)
+    assert client.get(f"/corrections/{kept.id}").json()["prompt_list"] == []
+    refused(client.get("/corrections/c0"), 404, "NotFound", "'c0'")
+
+
+def test_roles_decide_who_may_do_what(client: TestClient, site: SiteContext) -> None:
+    base = site.state.versions("unet").champion()
+    refused(client.post("/learning", headers={"x-role": "viewer"}), 403, "Forbidden", "needs annotator")
+    for address in (f"/versions/{base}/promote", f"/versions/{base}/rollback", "/federation/rounds"):
+        refused(client.post(address, headers={"x-role": "annotator"}), 403, "Forbidden", "needs reviewer")
+    pause = client.post("/federation/pause", json={"paused": True}, headers={"x-role": "reviewer"})
+    refused(pause, 403, "Forbidden", "needs admin")
+    assert client.get("/versions", headers={"x-role": "viewer"}).status_code == 200
+
+
+def test_the_federation_is_described(client: TestClient) -> None:
+    seen = client.get("/federation").json()
+    assert (seen["enabled"], seen["site"], seen["paused"], seen["rounds"]) == (True, "A", False, [])
+    assert seen["plan"]["sha256"] == PLAN.sha256
+    assert seen["courier"] == {"connected": False, "last_seen": None}
+    refused(client.post("/federation/rounds"), 503, "Unavailable", "no courier is connected")
+    refused(client.get("/federation/rounds/x"), 404, "NotFound", "'x'")
+    assert client.post("/federation/pause", json={"paused": True}).json() == {"paused": True}
+    refused(client.post("/federation/rounds"), 409, "Conflict", "paused")
+
+
+def test_a_round_is_asked_for_fetched_agreed_reported_and_watched(client: TestClient, courier: dict[str, str]) -> None:
+    assert client.get("/federation/courier/requests", headers=courier).json() == {
+        "site": "A",
+        "plan_sha256": PLAN.sha256,
+        "requests": [],
+    }
+    replies: list[Any] = []
+    user = threading.Thread(target=lambda: replies.append(client.post("/federation/rounds", json={"rounds": 2})))
+    user.start()
+    fetched = client.get("/federation/courier/requests", params={"wait": 5}, headers=courier).json()["requests"]
+    run = fetched[0]["id"]
+    assert fetched == [{"id": run, "action": "start", "method": "fedavg", "rounds": 2}]
+    verdict = {"accepted": True, "status": 202, "detail": "", "hint": ""}
+    assert client.post(f"/federation/courier/requests/{run}", json=verdict, headers=courier).status_code == 204
+    user.join(5)
+    assert (replies[0].status_code, replies[0].json()) == (202, {"id": run})
+    report = {
+        "id": run,
+        "state": "running",
+        "started_by": "A",
+        "method": "fedavg",
+        "rounds": 2,
+        "round": 0,
+        "sites": {"A": {"state": "training", "progress": 0.5}},
+        "history": [],
+        "new_field_of_a_later_hub": 1,
+    }
+    assert client.post("/federation/courier/status", json=report, headers=courier).status_code == 204
+    seen = client.get(f"/federation/rounds/{run}").json()
+    assert (seen["state"], seen["sites"]["A"]["progress"]) == ("running", 0.5)
+    assert client.get("/federation").json()["courier"]["connected"]
+
+
+def test_only_the_courier_gets_through_its_door(client: TestClient, site: SiteContext) -> None:
+    token = site.state.courier_token()
+    assert site.state.courier_token_file.stat().st_mode & 0o777 == 0o600
+    for headers in ({}, {"Authorization": f"Bearer {token}x"}, {"Authorization": token}, {"Authorization": "Bearer "}):
+        for method, address in (
+            ("GET", "/federation/courier/requests"),
+            ("GET", "/federation/courier/progress"),
+            ("POST", "/federation/courier/status"),
+            ("POST", "/federation/train"),
+            ("POST", "/federation/offer"),
+            ("POST", "/federation/evaluate"),
+        ):
+            reply = client.request(method, address, headers=headers, content=b"")
+            refused(reply, 401, "Unauthorised", "courier")
+            assert token not in reply.text
+
+
+def test_a_refused_payload_is_422_in_words_and_leaves_no_job(
+    client: TestClient, site: SiteContext, courier: dict[str, str]
+) -> None:
+    header = PayloadHeader(
+        kind="global",
+        plan_sha256="0" * 64,
+        base_sha256=PLAN.base_sha256,
+        site="hub",
+        federation_round="r",
+        round=0,
+        method="fedavg",
+    )
+    for address in ("train", "offer", "evaluate"):
+        reply = client.post(f"/federation/{address}", content=encode(header, tensors(1)), headers=courier)
+        refused(reply, 422, "PayloadError", "")
+    refused(client.post("/federation/train", content=b"x" * 6000, headers=courier), 413, "TooLarge", "5000 bytes")
+    assert site.state.jobs.active() == []
+
+
+def test_reports_with_wrong_values_are_refused(client: TestClient, courier: dict[str, str]) -> None:
+    for body in ({"id": "../x", "state": "running"}, {"id": "r", "state": "?"}, {"id": "r"}, []):
+        assert client.post("/federation/courier/status", json=body, headers=courier).status_code == 422

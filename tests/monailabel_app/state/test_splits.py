@@ -1,0 +1,67 @@
+"""Assignments: once, for good, by patient, and never without a validation case for long."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from monailabel_app.errors import Conflict, SiteError
+from monailabel_app.state.database import Database
+from monailabel_app.state.splits import Splits
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    return Database(tmp_path / "site.sqlite")
+
+
+def test_a_part_never_changes_as_cases_arrive(database: Database, tmp_path: Path) -> None:
+    splits = Splits(database, b"key")
+    first = splits.assign(f"p{n}" for n in range(20))
+    later = splits.assign(f"p{n}" for n in range(200))
+    assert {case: later[case] for case in first} == first
+    reopened = Splits(Database(tmp_path / "site.sqlite"), b"key")
+    assert reopened.all() == later
+    shares = {part: list(later.values()).count(part) / 200 for part in ("train", "validation", "holdout")}
+    assert 0.5 < shares["train"] < 0.8
+    assert 0.15 < shares["validation"] < 0.35
+    assert 0.03 < shares["holdout"] < 0.2
+
+
+def test_all_cases_of_a_patient_share_a_part(database: Database) -> None:
+    splits = Splits(database, b"key")
+    parts = splits.assign({f"p{n}-scan{m}": f"p{n}" for n in range(30) for m in range(3)})
+    for n in range(30):
+        assert len({parts[f"p{n}-scan{m}"] for m in range(3)}) == 1
+
+
+@pytest.mark.parametrize("key", [bytes([k]) for k in range(20)])
+def test_two_patients_are_enough_to_train_and_to_validate(tmp_path: Path, key: bytes) -> None:
+    splits = Splits(Database(tmp_path / "site.sqlite"), key)
+    found = {splits.part("one"), splits.part("two"), splits.part("three")}
+    assert {"train", "validation"} <= found
+
+
+def test_the_assignment_depends_on_the_sites_key(tmp_path: Path) -> None:
+    cases = [f"p{n}" for n in range(40)]
+    one, two = (Splits(Database(tmp_path / f"{k}.sqlite"), k.encode()).assign(cases) for k in ("a", "b"))
+    assert one != two
+
+
+def test_a_split_file_is_taken_over_whole_or_not_at_all(database: Database) -> None:
+    splits = Splits(database, b"key")
+    assert splits.import_split({"a": "train", "b": "validation"}) == 2
+    assert splits.import_split({"a": "train", "c": "holdout"}) == 1
+    with pytest.raises(Conflict, match="'a' is for train, the split file says holdout"):
+        splits.import_split({"new": "train", "a": "holdout"})
+    with pytest.raises(SiteError, match="part 'test'"):
+        splits.import_split({"new": "test"})
+    assert splits.all() == {"a": "train", "b": "validation", "c": "holdout"}
+
+
+def test_a_split_file_cannot_tear_a_patient_apart(database: Database) -> None:
+    splits = Splits(database, b"key")
+    with pytest.raises(Conflict, match="patient keeps its part"):
+        splits.import_split({"p-1": "train", "p-2": "validation"}, patients={"p-1": "p", "p-2": "p"})
+    assert splits.all() == {}
