@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 import click
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -122,9 +123,10 @@ def site_table(result: Any) -> Table:
     """The table that ends a run, one row per site."""
     from fed_backend.demo.report import human_bytes
 
-    table = Table(title="Dice on test cases that no training saw", title_justify="left")
+    table = Table(title="Dice on test cases that no training saw", title_justify="left", box=box.SIMPLE_HEAD)
+    table.padding = (0, 1, 0, 0)
     table.add_column("site", style="bold")
-    heads = ("before", "local", "federated", "worst case", "promoted", "refused", "bytes sent", "trained")
+    heads = ("before", "local", "federated", "worst", "promoted", "refused", "sent", "trained")
     for head in heads:
         table.add_column(head, justify="right")
     for site in result.sites:

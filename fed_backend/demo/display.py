@@ -44,7 +44,7 @@ class Display:
         self._started = clock()
         self._times: list[tuple[float, float | None]] = []
         self._details: dict[int, str] = {}
-        self._sites: dict[str, tuple[str, float | None]] = dict.fromkeys(sites, ("", None))
+        self._sites: dict[str, tuple[str, float | None, str]] = dict.fromkeys(sites, ("", None, ""))
         self._lock = threading.Lock()
         self._spinner = Spinner("dots", style="cyan")
         self._live = Live(get_renderable=self._render, console=console, refresh_per_second=6, transient=False)
@@ -62,6 +62,11 @@ class Display:
             self._live.stop()
 
     @property
+    def sites(self) -> list[str]:
+        """Site names in order."""
+        return list(self._sites)
+
+    @property
     def elapsed(self) -> float:
         """Seconds since the display was made."""
         return self._clock() - self._started
@@ -71,7 +76,7 @@ class Display:
         with self._lock:
             self._close_stage()
             self._times.append((self._clock(), None))
-            self._sites = dict.fromkeys(self._sites, ("", None))
+            self._sites = dict.fromkeys(self._sites, ("", None, ""))
         self._log(f"{self._stages[len(self._times) - 1]} ...")
 
     def detail(self, text: str) -> None:
@@ -80,11 +85,18 @@ class Display:
             self._details[len(self._times) - 1] = text
         self._log(f"  {text}")
 
-    def site(self, name: str, state: str, share: float | None = None) -> None:
-        """State of one site in the current stage; ``share`` is the finished part, 0..1, if known."""
+    def site(self, name: str, state: str, share: float | None = None, detail: str = "") -> None:
+        """State of one site in the current stage.
+
+        Args:
+            name: the site.
+            state: a few words; a change is worth a line in a log.
+            share: the finished part, 0..1, if known.
+            detail: what changes often, such as the time left.
+        """
         with self._lock:
             changed = self._sites[name][0] != state
-            self._sites[name] = (state, share)
+            self._sites[name] = (state, share, detail)
         if changed:
             self._log(f"  {name}: {state}")
 
@@ -122,8 +134,8 @@ class Display:
         table.add_column(style="bold")
         table.add_column(width=24)
         table.add_column()
-        for name, (state, share) in self._sites.items():
+        for name, (state, share, detail) in self._sites.items():
             bar: RenderableType = ProgressBar(total=1.0, completed=share, width=24) if share is not None else Text()
-            table.add_row(name, bar, state)
+            table.add_row(name, bar, f"{state} {detail}".strip())
         table.add_row(Text("elapsed", style="dim"), Text(f"{self.elapsed:.0f} s", style="dim"), "")
         return table

@@ -70,8 +70,10 @@ class ManagedProcess:
 
     @staticmethod
     def _start(arguments: Sequence[str], log: BinaryIO, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        # The wrapper asks Linux to kill the process should the demonstration itself be killed.
+        wrapper = [sys.executable, "-m", "fed_backend.flare.child", str(os.getpid()), "--"]
         return subprocess.Popen(
-            [sys.executable, *arguments],
+            [*wrapper, sys.executable, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -19,7 +19,7 @@ from fed_backend.demo.annotator import annotate_site
 from fed_backend.demo.client import SiteClient
 from fed_backend.demo.dataset import SiteData, read_dataset
 from fed_backend.demo.display import Display
-from fed_backend.demo.errors import DatasetError, DemoError
+from fed_backend.demo.errors import DatasetError
 from fed_backend.demo.evaluation import Segmented, baseline_of, segment_cases, worst_overlay
 from fed_backend.demo.generator import SCANNERS, write_dataset
 from fed_backend.demo.parallel import in_parallel
@@ -35,6 +35,7 @@ from fed_backend.demo.services import (
     provision,
     start_all,
 )
+from fed_backend.flare.tls_check import mutual_tls_required
 
 __all__ = ["DemoOptions", "run_demo"]
 
@@ -105,15 +106,15 @@ class _Run:
         if folder is None:
             folder = options.out / "data"
             scanners = [scanner for scanner in SCANNERS if not options.sites or scanner.name in options.sites]
-            _report = self.display.site
+            report = self.display.site
             write_dataset(
                 folder,
                 seed=options.seed,
                 scanners=scanners,
                 cases=options.cases,
-                progress=lambda site, done, total: _report(site, f"{done} of {total} volumes", done / total),
+                progress=lambda site, done, total: report(site, f"{total} volumes", done / total),
             )
-        self.data = read_dataset(folder, options.sites, seed=options.seed)
+        self.data = read_dataset(folder, self.display.sites, seed=options.seed)
         baseline = baseline_of(self.data)
         count = sum(len(site.cases) for site in self.data)
         self.display.detail(f"{count} cases; a global threshold reaches Dice {baseline:.2f}")
@@ -144,7 +145,7 @@ class _Run:
     def annotate(self) -> dict[str, list[Annotation]]:
         def work(client: SiteClient, data: SiteData) -> list[Annotation]:
             def progress(case: str, done: int, total: int) -> None:
-                self.display.site(data.name, f"{done} of {total} corrected", done / total)
+                self.display.site(data.name, "corrected", done / total, f"{done} of {total}")
 
             return annotate_site(client, data, self.options.model, progress=progress)
 
@@ -159,8 +160,8 @@ class _Run:
             begin = time.monotonic()
             result: dict[str, Any] = {}
             for state in client.learn(options.model, options.training.local_steps, options.seed):
-                left = f", {state['seconds_left']:.0f} s left" if state.get("seconds_left") else ""
-                self.display.site(data.name, f"{state['state']}{left}", state["progress"])
+                left = f"{state['seconds_left']:.0f} s left" if state.get("seconds_left") else ""
+                self.display.site(data.name, state["state"], state["progress"], left)
                 result = state["result"] or {}
             verdict = "promoted" if result.get("promoted") else "refused"
             self.display.site(data.name, f"{result.get('version')} {verdict}", 1.0)
@@ -196,7 +197,7 @@ class _Run:
         version = self.versions[stage][name]
 
         def progress(done: int, total: int) -> None:
-            self.display.site(name, f"version {version}: {done} of {total} cases", done / total)
+            self.display.site(name, f"version {version}", done / total, f"{done} of {total} cases")
 
         return segment_cases(client, self.options.model, version, cases, progress)
 
@@ -286,7 +287,7 @@ def _all_stages(run: _Run) -> tuple[RunResult, list[RunningSite]]:
     display.next_stage()
     run.start(plan, kits)
     display.next_stage()
-    mutual_tls = _check_mutual_tls(kits)
+    mutual_tls = mutual_tls_required(kits / "sites" / run.data[0].name)
     display.detail("a connection without a certificate is refused" if mutual_tls else "NOT confirmed")
     display.next_stage()
     annotations = run.annotate()
@@ -313,10 +314,6 @@ def _all_stages(run: _Run) -> tuple[RunResult, list[RunningSite]]:
     )
     write_report(result, options.out)
     return result, run.running
-
-
-def _check_mutual_tls(kits: Path) -> bool:
-    raise DemoError("the check of mutual TLS is missing")
 
 
 def _settings(options: DemoOptions, data: Sequence[SiteData]) -> list[tuple[str, str]]:

@@ -85,7 +85,7 @@ def create_plan(group: ProcessGroup, out: Path, *, model: str, training: Trainin
         "seed": seed,
         "out": plan,
     }
-    group.command("plan", ["-m", "fed_backend", "plan", "create", *_options(options)], timeout=READY_S)
+    group.command("plan", ["-m", "monailabel_app", "plan", "create", *_options(options)], timeout=READY_S)
     return plan
 
 
@@ -146,7 +146,7 @@ def _start_site(
         "port": 0,
     }
     models = [part for name in dict.fromkeys((model, "sam")) for part in ("--model", name)]
-    arguments = ["-m", "fed_backend", "site", "start", *_options(options), *models]
+    arguments = ["-m", "monailabel_app", "site", "start", *_options(options), *models]
     return group.server(f"site {data.name}", arguments, together=together)
 
 
