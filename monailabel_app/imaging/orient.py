@@ -14,7 +14,7 @@ import numpy as np
 from monailabel_app.errors import GeometryError
 from monailabel_app.imaging.volume import Array, Volume
 
-__all__ = ["Stack", "canonical", "slice_axis", "stack_of"]
+__all__ = ["Stack", "canonical", "slice_axis", "stack_along", "stack_of"]
 
 ISOTROPIC = 1.05
 """Spacings whose ratio is below this count as equal."""
@@ -99,7 +99,11 @@ def stack_of(volume: Volume) -> Stack:
     Rows run from anterior or superior downwards, columns from the patient's right (or anterior)
     side, so a photograph stored as PNG comes out as it is looked at.
     """
-    axis = slice_axis(volume)
+    return stack_along(volume, slice_axis(volume))
+
+
+def stack_along(volume: Volume, axis: int) -> Stack:
+    """As :func:`stack_of`, across the canonical axis ``axis`` (0 = R, 1 = A, 2 = S)."""
     columns, rows = (d for d in range(3) if d != axis)
     return _ordered(volume, (axis, rows, columns), (False, True, True))
 

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fed_backend.payload import Tensors
 from fed_backend.plan import LabelSchema, ModelSpec
 from monailabel_app.errors import GeometryError, LabelError, SiteError
 from monailabel_app.imaging.volume import Volume
+from monailabel_app.models.adapter import Adapter
 from monailabel_app.models.base import Labelmap, Progress, Prompts, no_progress
 from monailabel_app.models.embeddings import EmbeddingCache
 from monailabel_app.models.lora import adapt
@@ -124,6 +125,21 @@ class SamSegmenter:
             proximal=proximal,
         )
         self._cache.clear()
+
+    @property
+    def network(self) -> nn.Module:
+        """The SAM itself, base and adapter; for reading only."""
+        return self._network
+
+    @property
+    def trainable(self) -> Adapter:
+        """The adapter's own tensors; for reading only."""
+        return self._adapter
+
+    @property
+    def defaults(self) -> dict[str, Tensor]:
+        """Default prompt [tokens, dim] of each label."""
+        return dict(zip(self._names, self._defaults, strict=True))
 
     @property
     def _prompts(self) -> Any:
