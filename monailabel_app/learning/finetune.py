@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from fed_backend.payload import Tensors
@@ -60,16 +60,17 @@ def finetune(
     before = segmenter.adapter()
     started = time.perf_counter()
     losses: list[float] = []
+    stepping = segmenter.train_steps(
+        cases,
+        steps=training.steps,
+        batch_size=training.batch_size,
+        learning_rate=training.learning_rate,
+        weight_decay=training.weight_decay,
+        proximal=training.proximal,
+        seed=seed,
+    )
     try:
-        for loss in segmenter.train_steps(
-            cases,
-            steps=training.steps,
-            batch_size=training.batch_size,
-            learning_rate=training.learning_rate,
-            weight_decay=training.weight_decay,
-            proximal=training.proximal,
-            seed=seed,
-        ):
+        for loss in stepping:
             if not math.isfinite(loss):
                 raise AdapterError(
                     f"training diverged: the loss of step {len(losses) + 1} is {loss}",
@@ -78,6 +79,8 @@ def finetune(
             losses.append(loss)
             progress(len(losses) / training.steps)
     except BaseException:
+        if isinstance(stepping, Generator):
+            stepping.close()  # now, not when it is collected: the model leaves training mode
         segmenter.load_adapter(before)
         raise
     return Finetuned(segmenter.adapter(), losses, time.perf_counter() - started, len(losses))

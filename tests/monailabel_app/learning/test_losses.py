@@ -1,0 +1,115 @@
+"""Dice and losses against plain definitions; augmentation keeps what it must keep."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from monailabel_app.learning.augment import augment, intensity, move
+from monailabel_app.learning.dice import dice
+from monailabel_app.learning.losses import binary_loss, class_loss, soft_dice
+from monailabel_app.models.steps import may_mirror
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ([0, 0, 0], [0, 0, 0], 1.0),
+        ([1, 1, 0], [0, 0, 0], 0.0),
+        ([1, 1, 0], [1, 1, 0], 1.0),
+        ([1, 1, 0, 0], [0, 1, 1, 0], 0.5),
+        ([1, 1, 1, 0], [1, 0, 0, 0], 0.5),
+    ],
+)
+def test_dice(a: list[int], b: list[int], expected: float) -> None:
+    assert dice(np.array(a, dtype=bool), np.array(b, dtype=bool)) == pytest.approx(expected)
+
+
+def test_dice_of_other_shapes() -> None:
+    with pytest.raises(ValueError, match="shapes"):
+        dice(np.zeros(3, dtype=bool), np.zeros(4, dtype=bool))
+
+
+def test_class_loss_is_cross_entropy_plus_dice() -> None:
+    rng = np.random.default_rng(0)
+    logits = torch.from_numpy(rng.normal(size=(2, 3, 5, 4)))
+    labels = torch.from_numpy(rng.integers(0, 3, (2, 5, 4)))
+    target = torch.nn.functional.one_hot(labels, 3).permute(0, 3, 1, 2).double()
+    p, t = torch.softmax(logits, 1).numpy(), target.numpy()
+    expected = float(torch.nn.functional.cross_entropy(logits, labels)) + 1
+    for c in (1, 2):
+        expected -= (2 * (p[:, c] * t[:, c]).sum() + 1) / (p[:, c].sum() + t[:, c].sum() + 1) / 2
+    assert float(class_loss(logits, target)) == pytest.approx(expected)
+
+
+def test_binary_loss_is_cross_entropy_plus_dice_of_each_mask() -> None:
+    rng = np.random.default_rng(0)
+    logits = torch.from_numpy(rng.normal(size=(3, 6, 6)))
+    target = torch.from_numpy((rng.random((3, 6, 6)) < 0.3).astype(float))
+    p, t = torch.sigmoid(logits).numpy(), target.numpy()
+    entropy = -(t * np.log(p) + (1 - t) * np.log(1 - p)).mean()
+    overlap = [(2 * (x * y).sum() + 1) / (x.sum() + y.sum() + 1) for x, y in zip(p, t, strict=True)]
+    assert float(binary_loss(logits, target)) == pytest.approx(entropy + 1 - np.mean(overlap))
+
+
+def test_losses_fall_towards_the_truth() -> None:
+    target = torch.zeros(1, 2, 8, 8)
+    target[:, 1, 2:5, 2:5] = 1
+    target[:, 0] = 1 - target[:, 1]
+    right, wrong = 20 * target - 10, 10 - 20 * target
+    assert float(class_loss(right, target)) < 0.01 < float(class_loss(torch.zeros_like(target), target))
+    assert float(class_loss(wrong, target)) > float(class_loss(torch.zeros_like(target), target))
+    assert float(soft_dice(target[:, 1], target[:, 1], (0, 1, 2))) == pytest.approx(1)
+
+
+def batch(dims: int) -> tuple[torch.Tensor, torch.Tensor]:
+    rng = np.random.default_rng(0)
+    images = torch.from_numpy(rng.random((3, 1, *(16,) * dims), dtype=np.float32))
+    targets = torch.zeros(3, 3, *(16,) * dims)
+    targets[:, 1, 4:9, 4:12] = 1
+    targets[:, 2, 10:13, 4:12] = 1
+    targets[:, 0] = 1 - targets[:, 1:].sum(1)
+    return images, targets
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_augmented_targets_still_sum_to_one(dims: int) -> None:
+    images, targets = augment(*batch(dims), np.random.default_rng(1), mirror=True)
+    assert images.shape == batch(dims)[0].shape
+    assert torch.isfinite(images).all()
+    torch.testing.assert_close(targets.sum(1), torch.ones_like(targets[:, 0]))
+    assert float(targets.min()) > -1e-5
+    for label in (1, 2):
+        assert float(targets[:, label].sum()) == pytest.approx(float(batch(dims)[1][:, label].sum()), rel=0.5)
+
+
+def test_augmentation_is_seeded() -> None:
+    first, again, other = (augment(*batch(2), np.random.default_rng(s), mirror=True)[0] for s in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_image_and_target_move_together() -> None:
+    _, targets = batch(2)
+    moved, moved_targets = move(targets[:, 1:2], targets, np.random.default_rng(3), mirror=True)
+    torch.testing.assert_close(moved[:, 0], moved_targets[:, 1])
+
+
+def test_sides_are_not_exchanged_where_labels_name_them() -> None:
+    assert may_mirror({"tumour": 1, "aright": 2})
+    assert not may_mirror({"left-kidney": 1})
+    assert not may_mirror({"lung_right": 1})
+    ramp = torch.linspace(0, 1, 16).expand(8, 1, 16, 16).contiguous()
+    targets = torch.cat([ramp, 1 - ramp], 1)
+    for seed in range(5):
+        moved, _ = move(ramp, targets, np.random.default_rng(seed), mirror=False)
+        assert (moved[:, 0, 8, 12] > moved[:, 0, 8, 4]).all()
+
+
+def test_intensity_keeps_padding_dark_and_positions() -> None:
+    images = torch.zeros(2, 1, 16, 16)
+    images[:, :, 4:8, 4:8] = 0.8
+    varied = intensity(images, np.random.default_rng(0))
+    assert float(varied[:, :, 10:].abs().mean()) < 0.1
+    assert float(varied[:, :, 4:8, 4:8].mean()) > 0.4
