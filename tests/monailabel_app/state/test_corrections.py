@@ -30,7 +30,12 @@ def test_a_correction_keeps_mask_shown_prompts_author_and_digests(state: SiteSta
     prompts = [Prompts("tumour", foreground=[(12, 13, 2)]), Prompts("tumour", box=(8, 9, 2, 20, 20, 2))]
     state.prompts.record_prompts("case1", "sam", "sam-0001-aaaaaa", prompts, author="ann")
     kept = images.submit(state, "case1", author="Ann Müller")
-    assert (kept.case, kept.author, kept.version_shown, kept.dice_shown) == ("case1", "Ann Müller", "sam-0001-aaaaaa", 0.0)
+    assert (kept.case, kept.author, kept.version_shown, kept.dice_shown) == (
+        "case1",
+        "Ann Müller",
+        "sam-0001-aaaaaa",
+        0.0,
+    )
     assert kept.prompts == 2
     assert state.prompts.of_correction(kept.id)[0]["foreground"] == [[12, 13, 2]]
     np.testing.assert_array_equal(state.corrections.load(kept)[1], truth(images, "case1"))
@@ -70,7 +75,13 @@ def test_a_mask_in_another_axis_order_is_kept_in_the_images_own(state: SiteState
 
 @pytest.mark.parametrize(
     ("kind", "error"),
-    [("shape", GeometryError), ("affine", GeometryError), ("value", LabelError), ("bytes", ImageError), ("missing", ImageError)],
+    [
+        ("shape", GeometryError),
+        ("affine", GeometryError),
+        ("value", LabelError),
+        ("bytes", ImageError),
+        ("missing", ImageError),
+    ],
 )
 def test_a_mask_that_does_not_fit_changes_nothing(
     state: SiteState, images: Any, snapshot: Callable[[], object], kind: str, error: type[SiteError]

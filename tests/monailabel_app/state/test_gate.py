@@ -53,7 +53,9 @@ def test_equals_are_not_worse(pair: tuple[Scores, Scores]) -> None:
 
 
 @given(paired(), margins)
-def test_of_two_that_differ_at_most_one_beats_the_other_without_margin(pair: tuple[Scores, Scores], margin: float) -> None:
+def test_of_two_that_differ_at_most_one_beats_the_other_without_margin(
+    pair: tuple[Scores, Scores], margin: float
+) -> None:
     one, two = pair
     if abs(mean_of(one) - mean_of(two)) > 1e-6:
         assert not (decide(one, two, 0, -1).promoted and decide(two, one, 0, -1).promoted)

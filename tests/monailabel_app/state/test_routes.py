@@ -81,7 +81,9 @@ def refused(reply: Any, status: int, error: str, words: str) -> None:
     assert body["hint"]
 
 
-def test_learning_is_idle_until_there_is_something_to_learn_from(client: TestClient, site: SiteContext, images: Any) -> None:
+def test_learning_is_idle_until_there_is_something_to_learn_from(
+    client: TestClient, site: SiteContext, images: Any
+) -> None:
     assert client.get("/learning").json()["state"] == "idle"
     site.state.splits.import_split({"a": "train", "b": "validation"})
     reply = client.post("/learning")
@@ -112,7 +114,9 @@ def test_an_unknown_model_is_not_found(client: TestClient) -> None:
 def test_versions_are_listed_promoted_explained_and_rolled_back(client: TestClient, site: SiteContext) -> None:
     store = site.state.versions("unet")
     base = store.champion()
-    made = store.create(tensors(1), NewVersion(origin="learning", parent=base, base_sha256="b" * 64, metrics={"loss": 1}))
+    made = store.create(
+        tensors(1), NewVersion(origin="learning", parent=base, base_sha256="b" * 64, metrics={"loss": 1})
+    )
     store.record_verdict(made.id, {"promoted": False, "reason": "Refused: worse"})
     listed = client.get("/versions", params={"model": "unet"}).json()
     assert listed["champion"] == {"unet": base}

@@ -58,7 +58,9 @@ def test_another_base_than_the_versions_adapt_is_refused(store: VersionStore) ->
     assert "another state folder" in caught.value.hint
 
 
-def test_a_promotion_is_seen_by_another_reader_at_once_and_can_be_rolled_back(store: VersionStore, tmp_path: Path) -> None:
+def test_a_promotion_is_seen_by_another_reader_at_once_and_can_be_rolled_back(
+    store: VersionStore, tmp_path: Path
+) -> None:
     reader = VersionStore(tmp_path / "unet", "unet")
     first = store.champion()
     made = store.create(tensors(1), record(first))
@@ -130,7 +132,18 @@ def test_tensors_that_are_not_numbers_are_not_stored(store: VersionStore) -> Non
 
 
 @pytest.mark.parametrize(
-    "name", ["", "..", "../unet", "/etc/passwd", "unet-0000-zzzzzz", "sam-0000-123456", "unet-0009-123456", "a\x00b", "u" * 5000]
+    "name",
+    [
+        "",
+        "..",
+        "../unet",
+        "/etc/passwd",
+        "unet-0000-zzzzzz",
+        "sam-0000-123456",
+        "unet-0009-123456",
+        "a\x00b",
+        "u" * 5000,
+    ],
 )
 def test_a_name_that_is_no_version_is_not_found(store: VersionStore, name: str) -> None:
     for call in (store.get, store.load, lambda n: store.promote(n, "x")):
