@@ -153,6 +153,10 @@ class CaseWork:
         if self._panel.can(Action.PROMPT):
             self._panel.guarded(lambda: self._scene.point(self._need_case(), pointer))
 
+    def stop_pointing(self) -> None:
+        """Give the mouse back to Slicer."""
+        self._scene.stop_pointing()
+
     def clear_prompts(self) -> None:
         """Remove the points and the box."""
         if self._case is not None:

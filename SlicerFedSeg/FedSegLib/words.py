@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .address import Address
-from .progress import Federation, Learning, Round, SiteProgress
+from .progress import Federation, Learning, PastRound, Round, SiteProgress
 from .protocol import Mask, Receipt, SiteInfo
 from .state import Notice, Tone
 
@@ -143,3 +143,10 @@ def verdict_words(site: SiteProgress) -> str:
     if site.promoted is None:
         return "–"
     return "taken" if site.promoted else "kept its own"
+
+
+def past_round_words(past: PastRound) -> str:
+    """One finished round: Dice per site, traffic and time."""
+    dice = ", ".join(f"{name} {value:.2f}" for name, value in past.dice) or "no Dice told"
+    megabytes = (past.bytes_up + past.bytes_down) / 1e6
+    return f"Round {past.number}: {dice} · {megabytes:.1f} MB · {past.seconds:.0f} s"

@@ -1,0 +1,78 @@
+"""The globals that ``slicer.util`` and scripted modules expect, on top of PyPI's slicer-core, without Qt.
+
+``boot()`` makes one scene with the application logic, the module logics and the singletons that Slicer creates at its
+start: ``slicer.mrmlScene``, ``slicer.modules.<name>.logic()`` and ``slicer.app`` then work as in Slicer.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from types import SimpleNamespace
+from typing import Any
+
+import slicer
+import slicer.util
+import vtk
+
+LOGICS = {
+    "Colors": "vtkMRMLColorLogic",
+    "Cameras": "vtkSlicerCamerasModuleLogic",
+    "Units": "vtkSlicerUnitsLogic",
+    "Data": "vtkSlicerDataModuleLogic",
+    "SubjectHierarchy": "vtkSlicerSubjectHierarchyModuleLogic",
+    "Volumes": "vtkSlicerVolumesLogic",
+    "Models": "vtkSlicerModelsLogic",
+    "Segmentations": "vtkSlicerSegmentationsModuleLogic",
+    "Markups": "vtkSlicerMarkupsLogic",
+    "Transforms": "vtkSlicerTransformLogic",
+    "Tables": "vtkSlicerTablesLogic",
+}
+
+
+class App:
+    """``slicer.app`` as far as the module uses it; anything else raises AttributeError."""
+
+    def __init__(self, logic: Any) -> None:
+        self._logic = logic
+        self.temporaryPath = tempfile.gettempdir()
+
+    def applicationLogic(self) -> Any:
+        """The application logic."""
+        return self._logic
+
+
+class _Module:
+    def __init__(self, logic: Any) -> None:
+        self._logic = logic
+
+    def logic(self) -> Any:
+        return self._logic
+
+
+def boot() -> Any:
+    """Make the scene and the globals once per process; returns the scene."""
+    if getattr(slicer, "mrmlScene", None) is not None:
+        return slicer.mrmlScene
+    vtk.vtkLogger.SetStderrVerbosity(vtk.vtkLogger.VERBOSITY_OFF)
+    vtk.vtkObject.GlobalWarningDisplayOff()
+    scene = slicer.vtkMRMLScene()
+    app = slicer.vtkSlicerApplicationLogic()
+    app.SetMRMLScene(scene)
+    app.SetTemporaryPath(tempfile.gettempdir())
+    app.GetColorLogic().SetMRMLScene(scene)
+    app.GetColorLogic().AddDefaultColorNodes()
+    app.SetSliceLogics(vtk.vtkCollection())
+    app.SetViewLogics(vtk.vtkCollection())
+    slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene, True)
+    logics = {}
+    for name, class_name in LOGICS.items():
+        logic = getattr(slicer, class_name)()
+        logic.SetMRMLApplicationLogic(app)
+        app.SetModuleLogic(name, logic)
+        logics[name] = logic
+    for logic in logics.values():
+        logic.SetMRMLScene(scene)
+    slicer.mrmlScene = scene
+    slicer.modules = SimpleNamespace(**{name.lower(): _Module(logic) for name, logic in logics.items()})
+    slicer.app = App(app)
+    return scene

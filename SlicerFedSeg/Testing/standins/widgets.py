@@ -1,0 +1,131 @@
+"""Stand-ins for the CTK and qMRML widgets that the panel uses, with the properties and signals of the originals."""
+
+from __future__ import annotations
+
+import sys
+import types
+from typing import Any
+
+import slicer
+from PySide6 import QtCore, QtGui, QtWidgets
+
+from .pythonqt import CUSTOM, PythonQtMixin
+
+_HEADER = 26
+
+
+class ctkCollapsibleButton(PythonQtMixin, QtWidgets.QWidget):
+    """A titled section that a click on its title folds; properties ``text`` and ``collapsed``."""
+
+    contentsCollapsed = QtCore.Signal(bool)
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._text = ""
+        self._folded = False
+        self._hidden: list[Any] = []  # by folding; CTK remembers them as well
+        self.setContentsMargins(0, _HEADER, 0, 0)
+
+    def _set_text(self, text: str) -> None:
+        self._text = text
+        self.update()
+
+    def _set_folded(self, folded: bool) -> None:
+        self._folded = bool(folded)
+        self._fold()
+        self.contentsCollapsed.emit(self._folded)
+
+    def _fold(self) -> None:
+        self.setMaximumHeight(_HEADER if self._folded else 16777215)
+        if self._folded:
+            for child in self._children():
+                if not QtWidgets.QWidget.isHidden(child):
+                    self._hide(child)
+        else:
+            hidden, self._hidden = self._hidden, []
+            for child in hidden:
+                QtWidgets.QWidget.setVisible(child, True)
+
+    def showEvent(self, event: Any) -> None:
+        """Children that came after ``collapsed`` was set are folded away, too."""
+        if self._folded:
+            self._fold()
+
+    def _hide(self, child: Any) -> None:
+        self._hidden.append(child)
+        QtWidgets.QWidget.setVisible(child, False)
+
+    def _children(self) -> list[Any]:
+        options = QtCore.Qt.FindChildOption.FindDirectChildrenOnly
+        return list(QtCore.QObject.findChildren(self, QtWidgets.QWidget, options=options))
+
+    text = QtCore.Property(str, lambda self: self._text, _set_text)
+    collapsed = QtCore.Property(bool, lambda self: self._folded, _set_folded)
+
+    def paintEvent(self, event: Any) -> None:
+        """The title bar, in the palette's colours."""
+        painter = QtGui.QPainter(self)
+        style = QtWidgets.QStyleOptionButton()
+        style.initFrom(self)
+        bar = QtCore.QRect(0, 0, QtWidgets.QWidget.width(self), _HEADER - 4)
+        painter.setPen(QtCore.Qt.PenStyle.NoPen)
+        painter.setBrush(style.palette.color(QtGui.QPalette.ColorRole.Midlight))
+        painter.drawRoundedRect(bar, 3, 3)
+        painter.setPen(style.palette.color(QtGui.QPalette.ColorRole.WindowText))
+        sign = "▸" if self._folded else "▾"
+        painter.drawText(bar.adjusted(8, 0, 0, 0), QtCore.Qt.AlignmentFlag.AlignVCenter, f"{sign}  {self._text}")
+        painter.end()
+
+    def mousePressEvent(self, event: Any) -> None:
+        """Fold or unfold."""
+        if event.position().y() <= _HEADER:
+            self._set_folded(not self._folded)
+
+
+class ctkPathLineEdit(PythonQtMixin, QtWidgets.QWidget):
+    """A path and a button that would open a file dialogue; property ``currentPath``."""
+
+    currentPathChanged = QtCore.Signal(str)
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        row = QtWidgets.QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        self._edit = QtWidgets.QLineEdit()
+        self._edit.textChanged.connect(self.currentPathChanged.emit)
+        button = QtWidgets.QToolButton()
+        button.setText("…")
+        row.addWidget(self._edit)
+        row.addWidget(button)
+
+    currentPath = QtCore.Property(str, lambda self: self._edit.text(), lambda self, path: self._edit.setText(path))
+
+
+class qMRMLWidget(PythonQtMixin, QtWidgets.QWidget):
+    """A widget that knows the scene."""
+
+    mrmlSceneChanged = QtCore.Signal(object)
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._scene = None
+
+    def setMRMLScene(self, scene: Any) -> None:
+        """Give it the scene."""
+        self._scene = scene
+        self.mrmlSceneChanged.emit(scene)
+
+    def mrmlScene(self) -> Any:
+        """The scene it was given."""
+        return self._scene
+
+
+def install() -> None:
+    """Make ``import ctk`` and ``slicer.qMRMLWidget`` work."""
+    ctk = types.ModuleType("ctk")
+    for cls in (ctkCollapsibleButton, ctkPathLineEdit):
+        setattr(ctk, cls.__name__, cls)
+        CUSTOM[cls.__name__] = cls
+    sys.modules["ctk"] = ctk
+    slicer.qMRMLWidget = qMRMLWidget
+    CUSTOM["qMRMLWidget"] = qMRMLWidget

@@ -1,0 +1,78 @@
+"""Tests of the Slicer module. They need their own environment: slicer-core and PySide6, without torch or MONAI Label.
+
+Run as ``python -m pytest tests/slicer`` there. In the other environment everything here is left out of collection.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+MODULE = HERE.parents[1] / "SlicerFedSeg"
+
+if all(importlib.util.find_spec(name) for name in ("slicer", "PySide6")):
+    sys.path[:0] = [str(HERE), str(MODULE), str(MODULE / "Testing")]
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+else:
+    collect_ignore_glob = ["test_*.py"]
+
+
+@pytest.fixture(scope="session")
+def mrml() -> Any:
+    """Slicer's scene with its logics, made once."""
+    from standins import mini_slicer
+
+    return mini_slicer.boot()
+
+
+@pytest.fixture
+def scene(mrml: Any) -> Iterator[Any]:
+    """The scene, empty before and after."""
+    mrml.Clear(0)
+    yield mrml
+    mrml.Clear(0)
+
+
+@pytest.fixture
+def peer() -> Iterator[Any]:
+    """A FedSeg site that answers with canned volumes, on loopback."""
+    from site_peer import SitePeer
+
+    with SitePeer() as server:
+        yield server
+
+
+@pytest.fixture
+def stock_peer() -> Iterator[Any]:
+    """A stock MONAI Label server."""
+    from site_peer import SitePeer
+
+    with SitePeer(stock=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(certificate, key) for localhost, signed by itself, made by the openssl command."""
+    import shutil
+    import subprocess
+
+    if shutil.which("openssl") is None:
+        pytest.skip("the openssl command is not installed")
+    folder = tmp_path_factory.mktemp("tls")
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+         "-keyout", str(key), "-out", str(certificate)],
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
+    return certificate, key
