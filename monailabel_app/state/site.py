@@ -13,7 +13,6 @@ Layout::
 
 from __future__ import annotations
 
-import os
 import secrets
 import threading
 from collections.abc import Callable
@@ -126,7 +125,6 @@ class SiteState:
         with file_errors("the courier's token"):
             if not path.is_file():
                 write_atomic(path, secrets.token_urlsafe(32).encode(), mode=0o600)
-            os.chmod(path, 0o600)
             return path.read_text(encoding="ascii").strip()
 
     @property

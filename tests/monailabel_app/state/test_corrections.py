@@ -57,7 +57,7 @@ def test_the_newest_correction_of_a_case_counts_and_all_are_kept(state: SiteStat
     for case in "bc":
         images.submit(state, case)
     new = images.submit(state, "a", images.mask("other", np.zeros((36, 40, 6), np.uint8)))
-    assert [c.id for c in state.corrections.newest("train")][0] == new.id
+    assert state.corrections.newest("train")[0].id == new.id
     assert [c.case for c in state.corrections.newest("train")] == ["a", "b"]
     assert [c.case for c in state.corrections.newest("validation")] == ["c"]
     assert old.id in [c.id for c in state.corrections.list()]
@@ -150,7 +150,7 @@ def test_a_damaged_mask_or_a_changed_image_is_named_and_left_out(state: SiteStat
     assert [c.id for c in state.corrections.usable([damaged, changed, good])] == [good.id]
     with pytest.raises(StateError, match="case 'a'"):
         state.corrections.load(damaged)
-    with pytest.raises(ImageError, match="case 'b'.*changed"):
+    with pytest.raises(ImageError, match=r"case 'b'.*changed"):
         state.corrections.load(changed)
 
 

@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 
+from fed_backend.plan import ModelSpec
 from monailabel_app.errors import Cancelled, Conflict, NotFound, Unavailable
 from monailabel_app.learning.jobs import Jobs
+from monailabel_app.learning.learner import Learner
 from monailabel_app.learning.meter import Meter
+from monailabel_app.learning.setup import LearnerSetup
 from monailabel_app.state.database import Database
+from monailabel_app.state.site import SiteState
 
 
 @pytest.fixture
@@ -149,3 +153,18 @@ def test_progress_stops_work_that_was_cancelled(jobs: Jobs) -> None:
     jobs.cancel(job.number)
     with pytest.raises(Cancelled):
         report(0.2)
+
+
+def test_a_learner_that_cannot_start_fails_what_waits(
+    state: SiteState, images: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = LearnerSetup(site_name="A", studies=images.studies, specs={"unet": ModelSpec()}, labels={"tumour": 1})
+    learner = Learner(state, setup)
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    learner.start()
+    try:
+        ended = state.jobs.wait(state.jobs.submit("learn", "unet").number, 20)
+        assert ended.state == "failed"
+        assert "does not start" in ended.message
+    finally:
+        learner.stop()

@@ -269,7 +269,8 @@ from monailabel_app.learning.learner import Learner
 from monailabel_app.learning.setup import LearnerSetup
 from monailabel_app.state.site import SiteState
 folder = Path(sys.argv[1])
-learner = Learner(SiteState(folder / "state", folder), LearnerSetup(site_name="A", studies=folder, specs={"unet": ModelSpec()}, labels={"t": 1}))
+setup = LearnerSetup(site_name="A", studies=folder, specs={"unet": ModelSpec()}, labels={"t": 1})
+learner = Learner(SiteState(folder / "state", folder), setup)
 learner.start()
 learner.warm()
 while learner.pid is None:

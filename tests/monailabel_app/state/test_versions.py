@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import subprocess
 import sys
@@ -125,6 +126,26 @@ def test_a_damaged_pointer_says_so_and_a_promotion_repairs_it(store: VersionStor
     assert store.champion() == first
 
 
+def test_on_a_full_disk_the_store_is_as_it_was(
+    store: VersionStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = store.create(tensors(1), record(store.champion()))
+    before = sorted(p.name for p in (tmp_path / "unet").rglob("*"))
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        for write in (lambda: store.create(tensors(2), record()), lambda: store.promote(made.id, "better")):
+            with pytest.raises(StateError, match="No space left on device") as caught:
+                write()
+            assert "free disk space" in caught.value.hint
+    assert sorted(p.name for p in (tmp_path / "unet").rglob("*")) == before
+    assert store.champion() == store.base()
+    store.promote(made.id, "there is space again")
+
+
 def test_tensors_that_are_not_numbers_are_not_stored(store: VersionStore) -> None:
     with pytest.raises(StateError, match=r"layer\.weight.*NaN"):
         store.create(tensors(float("nan")), record())
@@ -157,7 +178,8 @@ from pathlib import Path
 from monailabel_app.state.versions import NewVersion, VersionStore
 store = VersionStore(Path(sys.argv[1]), "unet")
 for n in range(10_000):
-    made = store.create({"w": np.full((64, 64), n, np.float32)}, NewVersion(origin="learning", parent=store.champion(), base_sha256="b" * 64))
+    record = NewVersion(origin="learning", parent=store.champion(), base_sha256="b" * 64)
+    made = store.create({"w": np.full((64, 64), n, np.float32)}, record)
     store.promote(made.id, f"number {n}")
     print(made.id, flush=True)
 """
