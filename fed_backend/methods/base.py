@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from fed_backend.payload import Tensors
 
-__all__ = ["Method", "Update"]
+__all__ = ["Method", "StatefulMethod", "Update"]
 
 
 @dataclass(frozen=True)
@@ -46,5 +46,42 @@ class Method(Protocol):
 
         Raises:
             ValueError: no update, two from one site, or tensors that do not match.
+        """
+        ...
+
+
+@runtime_checkable
+class StatefulMethod(Method, Protocol):
+    """A method whose aggregate depends on earlier rounds.
+
+    Whoever runs it keeps ``state()`` wherever it keeps the aggregate of a round, and gives it to
+    ``restore`` before the next round in a new process. A failed ``aggregate`` leaves the state as
+    it was. All values survive a float32 file unchanged, so a restart changes no bit of a result.
+    """
+
+    def start_keys(self) -> frozenset[str]:
+        """Names of the tensors whose common start :meth:`begin` must be told before the first round."""
+        ...
+
+    def begin(self, start: Tensors) -> None:
+        """Tell the tensors that all sites start from (A^0); forgets earlier rounds.
+
+        Args:
+            start: at least the tensors of :meth:`start_keys`; others are ignored.
+
+        Raises:
+            ValueError: one is missing, has another shape, or is not finite.
+        """
+        ...
+
+    def state(self) -> Tensors:
+        """Everything that the next round depends on."""
+        ...
+
+    def restore(self, state: Tensors) -> None:
+        """Replace the state by what :meth:`state` returned earlier.
+
+        Raises:
+            ValueError: it is not a state of this method under this plan.
         """
         ...

@@ -2,81 +2,48 @@
 
 w <- sum_k (n_k / n) w_k. A LoRA pair is averaged as a product and factored back to its rank
 (:mod:`fed_backend.lora`), which the plain mean of factors is not. The setting
-``lora_average = "factors"`` chooses the plain mean instead.
+``lora_average = "factors"`` chooses the plain mean instead, which is exact only where every site
+keeps the same A.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
-from fed_backend.errors import PlanError
-from fed_backend.lora import average_products, pairs
 from fed_backend.methods.base import Update
+from fed_backend.methods.mixing import checked, weighted_mean, weights_of
+from fed_backend.methods.settings import Settings
 from fed_backend.payload import Tensors
 from fed_backend.plan import Plan
 
-__all__ = ["FedAvg", "weighted_mean", "weights_of"]
+__all__ = ["Averaging", "FedAvg"]
 
 
-def weights_of(updates: Sequence[Update]) -> list[float]:
-    """n_k / n per update; equal weights where no site counted an example."""
-    total = sum(u.examples for u in updates)
-    return [u.examples / total if total else 1 / len(updates) for u in updates]
-
-
-def weighted_mean(updates: Sequence[Update], weights: Sequence[float], *, products: bool = True) -> Tensors:
-    """``sum_k weights_k w_k`` over all tensors, accumulated in float64 in order of site names.
+class Averaging:
+    """One global state of some tensors: every site is offered their example-weighted mean.
 
     Args:
-        updates: one per site, with equal names and shapes.
-        weights: one per update, summing to 1.
-        products: average LoRA pairs as products (see :mod:`fed_backend.lora`).
-
-    Raises:
-        ValueError: no update, a site twice, or names or shapes that differ.
+        shapes: name -> shape of the tensors that leave a site.
+        products: average LoRA pairs as products.
     """
-    if not updates:
-        raise ValueError("nothing to average: no update")
-    order = sorted(range(len(updates)), key=lambda k: updates[k].site)
-    updates = [updates[k] for k in order]
-    weights = [weights[k] for k in order]
-    sites = [u.site for u in updates]
-    if len(set(sites)) != len(sites):
-        raise ValueError(f"two updates from one site: {sites}")
-    first = updates[0].tensors
-    for update in updates:
-        if {n: t.shape for n, t in update.tensors.items()} != {n: t.shape for n, t in first.items()}:
-            raise ValueError(f"the update of {update.site!r} does not match that of {updates[0].site!r}")
-    result: Tensors = {}
-    if products:
-        for a, b in pairs(list(first)):
-            factors = [(u.tensors[a], u.tensors[b]) for u in updates]
-            result[a], result[b] = average_products(factors, weights)
-    for name in sorted(first.keys() - result.keys()):
-        total = np.zeros(first[name].shape, dtype=np.float64)
-        for update, weight in zip(updates, weights, strict=True):
-            total += weight * update.tensors[name]
-        result[name] = total.astype(np.float32)
-    return result
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], *, products: bool) -> None:
+        self._shapes = dict(shapes)
+        self._products = products
+
+    def shared_keys(self) -> frozenset[str]:
+        return frozenset(self._shapes)
+
+    def aggregate(self, updates: Sequence[Update]) -> Mapping[str, Tensors]:
+        updates = checked(updates, self._shapes)
+        mean = weighted_mean(updates, weights_of(updates), products=self._products)
+        return {update.site: mean for update in updates}
 
 
-class FedAvg:
-    """One global adapter: every site is offered the example-weighted mean."""
+class FedAvg(Averaging):
+    """The mean of all tensors of the plan."""
 
     name = "fedavg"
 
     def __init__(self, plan: Plan) -> None:
-        self._keys = frozenset(plan.adapter)
-        average = plan.method.settings.get("lora_average", "products")
-        if average not in {"products", "factors"}:
-            raise PlanError(f"lora_average is {average!r}", "choose 'products' or 'factors'")
-        self._products = average == "products"
-
-    def shared_keys(self) -> frozenset[str]:
-        return self._keys
-
-    def aggregate(self, updates: Sequence[Update]) -> Mapping[str, Tensors]:
-        mean = weighted_mean(updates, weights_of(updates), products=self._products)
-        return {update.site: mean for update in updates}
+        super().__init__(plan.adapter, products=Settings(plan, "lora_average").products())

@@ -95,7 +95,7 @@ def test_bad_updates_are_refused_by_name() -> None:
     with pytest.raises(ValueError, match="two updates"):
         method.aggregate([updates(1)[0], updates(1)[0]])
     odd = Update("odd", {**tensors(3, PLAN), "conv.weight": np.zeros((1, 1), np.float32)}, 1)
-    with pytest.raises(ValueError, match="'site0' does not match"):
+    with pytest.raises(ValueError, match="the update of 'odd' does not match"):
         method.aggregate([odd, updates(1)[0]])
     with pytest.raises(PlanError, match="lora_average"):
         build_method(plan(method={"name": "fedavg", "settings": {"lora_average": "magic"}}))

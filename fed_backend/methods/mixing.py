@@ -1,0 +1,110 @@
+"""Checked updates, and weighted sums of them: the numeric core that all methods share.
+
+Sums run in float64 in order of site names, so that the order of arrival changes no bit. LoRA pairs
+are mixed as products and factored back (:mod:`fed_backend.lora`) unless told otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from fed_backend.lora import average_products, pairs
+from fed_backend.methods.base import Update
+from fed_backend.payload import Tensors
+
+__all__ = ["checked", "mix", "select", "weighted_mean", "weights_of"]
+
+Weights = npt.NDArray[np.float64]
+
+
+def checked(updates: Sequence[Update], shapes: Mapping[str, tuple[int, ...]]) -> list[Update]:
+    """The updates in order of site names, once each is known to be usable.
+
+    Args:
+        updates: in any order.
+        shapes: name -> shape of every tensor that an update must hold, and of no other.
+
+    Raises:
+        ValueError: naming the site, and the tensor that is missing, foreign, misshapen or not finite.
+    """
+    if not updates:
+        raise ValueError("nothing to average: no update")
+    ordered = sorted(updates, key=lambda u: u.site)
+    sites = [u.site for u in ordered]
+    if len(set(sites)) != len(sites):
+        raise ValueError(f"two updates from one site: {sites}")
+    for update in ordered:
+        _check(update, shapes)
+    return ordered
+
+
+def _check(update: Update, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    who = f"the update of {update.site!r}"
+    if update.examples < 0:
+        raise ValueError(f"{who} counts {update.examples} examples")
+    if missing := sorted(shapes.keys() - update.tensors.keys()):
+        raise ValueError(f"{who} does not match the plan: tensor {missing[0]!r} is missing")
+    if foreign := sorted(update.tensors.keys() - shapes.keys()):
+        raise ValueError(f"{who} does not match the plan: tensor {foreign[0]!r} may not travel")
+    for name, shape in sorted(shapes.items()):
+        tensor = update.tensors[name]
+        if tensor.shape != tuple(shape):
+            raise ValueError(
+                f"{who} does not match the plan: tensor {name!r} has shape {tensor.shape}, not {tuple(shape)}"
+            )
+        if not np.isfinite(tensor).all():
+            raise ValueError(f"{who} holds NaN or infinity in tensor {name!r}")
+
+
+def select(updates: Sequence[Update], prefix: str) -> list[Update]:
+    """The updates with only the tensors whose names start with ``prefix``."""
+    return [Update(u.site, {n: t for n, t in u.tensors.items() if n.startswith(prefix)}, u.examples) for u in updates]
+
+
+def weights_of(updates: Sequence[Update]) -> list[float]:
+    """n_k / n per update; equal weights where no site counted an example."""
+    total = sum(u.examples for u in updates)
+    return [u.examples / total if total else 1 / len(updates) for u in updates]
+
+
+def weighted_mean(updates: Sequence[Update], weights: Sequence[float], *, products: bool = True) -> Tensors:
+    """``sum_k weights_k w_k`` over all tensors.
+
+    Args:
+        updates: from :func:`checked`.
+        weights: one per update.
+        products: mix LoRA pairs as products.
+    """
+    result: Tensors = {}
+    first = updates[0].tensors
+    if products:
+        for a, b in pairs(list(first)):
+            factors = [(u.tensors[a], u.tensors[b]) for u in updates]
+            result[a], result[b] = average_products(factors, weights)
+    for name in sorted(first.keys() - result.keys()):
+        total = np.zeros(first[name].shape, dtype=np.float64)
+        for update, weight in zip(updates, weights, strict=True):
+            total += np.multiply(weight, update.tensors[name], dtype=np.float64)
+        result[name] = total.astype(np.float32)
+    return result
+
+
+def mix(updates: Sequence[Update], rows: Weights, *, products: bool = True) -> dict[str, Tensors]:
+    """For every site its own weighted sum: site k gets ``sum_j rows[k, j] w_j``.
+
+    A site whose row is 1 for itself and 0 for all others keeps its tensors as they are, bit by bit.
+
+    Args:
+        updates: K of them, from :func:`checked`.
+        rows: [K, K], row k for the k-th update.
+        products: mix LoRA pairs as products.
+    """
+    return {
+        update.site: dict(update.tensors)
+        if row[k] == 1 and np.count_nonzero(row) == 1
+        else weighted_mean(updates, row.tolist(), products=products)
+        for k, (update, row) in enumerate(zip(updates, rows, strict=True))
+    }
