@@ -79,12 +79,13 @@ class RoundsController(Controller):  # type: ignore[misc]  # FLARE has no types
             coordinator.draining = (kit.run / DRAIN).exists()
             with lock:
                 coordinator.tick()
-                if coordinator.draining and coordinator.resting:
-                    logger.info("drained: the job ends to be submitted anew")
-                    return
-            if time.monotonic() - reported >= _REPORT_S:
+            if coordinator.drained or time.monotonic() - reported >= _REPORT_S:
                 reported = time.monotonic()
-                write_json_atomic(kit.run / JOB_STATE, {"job": job_id, "living": coordinator.living()})
+                state = {"living": coordinator.living(), "drained": coordinator.drained}
+                write_json_atomic(kit.run / JOB_STATE, {"job": job_id, "pid": os.getpid(), **state})
+            if coordinator.drained:
+                logger.info("drained: another job takes over")
+                return
             time.sleep(_TICK_S)
 
 

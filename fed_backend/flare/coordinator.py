@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -30,7 +29,8 @@ from fed_backend.flare.checkpoint import CheckpointStore
 from fed_backend.flare.exchange import Exchange, Presence, Timing
 from fed_backend.flare.messages import Message, Transport, Verdict
 from fed_backend.flare.round_payloads import aggregate_payloads, check_update, global_payload
-from fed_backend.flare.run_state import RoundRecord, Run, SiteRecord, SiteStatus
+from fed_backend.flare.run_state import REASON_CHARS, RoundRecord, Run, SiteRecord, SiteStatus
+from fed_backend.flare.verdicts import judge
 from fed_backend.methods import build_method
 from fed_backend.plan import Plan
 
@@ -38,8 +38,6 @@ __all__ = ["Coordinator"]
 
 logger = logging.getLogger(__name__)
 
-_RUN_ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
-_MAX_ROUNDS = 1000
 _PROGRESS_S = 0.5  # progress alone is broadcast at most this often
 
 
@@ -53,6 +51,11 @@ class Coordinator:
         store: where checkpoints go and come from.
         timing: when the hub acts on silence.
         clock: monotonic seconds.
+
+    Attributes:
+        draining: set by the caller: begin no further round.
+        drained: no exchange is under way and none will be: this process may be replaced without
+            repeating work, and answers nobody any more.
 
     Raises:
         FederationError: the checkpoint is unreadable or belongs to another plan.
@@ -79,13 +82,14 @@ class Coordinator:
         self._presence = Presence(self._timing.alive_s)
         self._saved = store.load(plan.sha256)
         self._exchange: Exchange | None = None
-        self._reports: dict[str, dict[str, Any]] = {}
         self._seconds: dict[str, float] = {}
+        self._bytes_up: dict[str, int] = {}
         self._bytes_down: dict[str, int] = {}
         self._began = 0.0
         self._dirty = False
         self._broadcast_at = -math.inf
         self.draining = False
+        self.drained = False
         if self._run and self._run.active:
             logger.info("resuming run %s in round %d (%s)", self._run.id, self._run.round, self._saved.phase)
 
@@ -94,11 +98,6 @@ class Coordinator:
     @property
     def _run(self) -> Run | None:
         return self._saved.run
-
-    @property
-    def resting(self) -> bool:
-        """Whether no exchange is under way: the process may be replaced without repeating work."""
-        return self._exchange is None
 
     def living(self) -> list[str]:
         """Members whose courier is heard of."""
@@ -110,6 +109,8 @@ class Coordinator:
 
     def receive(self, site: str, message: Message) -> dict[str, Any]:
         """Handle a message of ``site`` (the name in its certificate) and return the answer."""
+        if self.drained:
+            return {"ok": False, "gone": True, "detail": "the hub's job is being renewed"}
         if site not in self._sites:
             return {"ok": False, "detail": f"{site!r} is no member of this federation"}
         if message.topic == "beat":
@@ -124,8 +125,10 @@ class Coordinator:
     def tick(self) -> None:
         """Do what time demands; call it several times a second."""
         run = self._run
-        if run and run.active:
-            if self._exchange is None and not self.draining:
+        if self.draining and self._exchange is None:
+            self.drained = True
+        if run and run.active and not self.drained:
+            if self._exchange is None:
                 self._begin()
             if self._exchange is not None:
                 self._advance(self._exchange)
@@ -134,56 +137,27 @@ class Coordinator:
     # --- requests --------------------------------------------------------------------------
 
     def _request(self, site: str, fields: Mapping[str, Any]) -> Verdict:
-        if not self._plan.may_start(site):
-            return Verdict(
-                403,
-                f"site {site!r} may not start or stop rounds",
-                f"the plan allows it to: {', '.join(self._plan.starters)}",
-            )
-        run_id = fields.get("id")
-        if not isinstance(run_id, str) or not _RUN_ID.match(run_id):
-            return Verdict(422, "the request has no valid id", "use a client of the same version")
-        if fields.get("action") == "stop":
-            return self._stop(site, run_id)
-        if fields.get("action") != "start":
-            return Verdict(422, f"unknown action {fields.get('action')!r}", "ask for 'start' or 'stop'")
-        return self._start(site, run_id, fields)
+        verdict = judge(self._plan, self._run, site, fields)
+        if not verdict.accepted:
+            return verdict
+        if fields["action"] == "stop":
+            self._stop(site)
+        elif not (self._run and self._run.id == fields["id"]):
+            self._start(site, str(fields["id"]), int(fields.get("rounds") or self._plan.rounds))
+        return verdict
 
-    def _start(self, site: str, run_id: str, fields: Mapping[str, Any]) -> Verdict:
-        run = self._run
-        if run and run.id == run_id and run.started_by == site:
-            return Verdict(202, "the round was started")  # asked again because our answer got lost
-        if run and run.active:
-            return Verdict(
-                409,
-                f"a run of rounds that {run.started_by!r} started is in round {run.round + 1} of {run.rounds}",
-                "wait for its end, or stop it",
-            )
-        method = fields.get("method") or self._plan.method.name
-        if method != self._plan.method.name:
-            return Verdict(
-                409,
-                f"the plan's method is {self._plan.method.name!r}, not {method!r}",
-                "leave the method out, or agree on another plan",
-            )
-        rounds = fields.get("rounds") or self._plan.rounds
-        if not isinstance(rounds, int) or not 1 <= rounds <= _MAX_ROUNDS:
-            return Verdict(422, f"rounds is {rounds!r}", f"ask for 1 to {_MAX_ROUNDS} rounds")
+    def _start(self, site: str, run_id: str, rounds: int) -> None:
         statuses = {name: SiteStatus() for name in self._sites}
-        self._saved.run = Run(id=run_id, started_by=site, method=method, rounds=rounds, sites=statuses)
+        self._saved.run = Run(id=run_id, started_by=site, method=self._plan.method.name, rounds=rounds, sites=statuses)
         self._saved.phase, self._saved.attempts, self._saved.updates = "rest", 0, {}
         self._changed(save=True)
         logger.info("run %s of %d rounds, started by %s", run_id, rounds, site)
-        return Verdict(202, "the round was started")
 
-    def _stop(self, site: str, run_id: str) -> Verdict:
-        run = self._run
-        if not run or run.id != run_id or not run.active:
-            return Verdict(409, f"round {run_id!r} is not running", "it may have ended already")
-        for name in self._exchange.open if self._exchange else ():
-            self._transport.post(name, Message("cancel", {"task": self._exchange.task if self._exchange else ""}))
+    def _stop(self, site: str) -> None:
+        if self._exchange:
+            for name in self._exchange.open:
+                self._transport.post(name, Message("cancel", {"task": self._exchange.task}))
         self._end("stopped", f"stopped by {site!r}")
-        return Verdict(202, "the round was stopped")
 
     # --- beats and results -----------------------------------------------------------------
 
@@ -232,14 +206,13 @@ class Coordinator:
         if isinstance(seconds, int | float) and math.isfinite(seconds):
             self._seconds[site] = float(seconds)
         if not fields.get("ok"):
-            self._fail_site(site, str(fields.get("reason", ""))[:500] or "the site gave no reason")
+            self._fail_site(site, str(fields.get("reason", ""))[:REASON_CHARS] or "the site gave no reason")
         elif exchange.topic == "train":
             self._take_update(exchange, site, message.body)
         else:
             report = fields.get("report")
-            self._reports[site] = dict(report) if isinstance(report, Mapping) else {}
+            run.sites[site].take_report(report if isinstance(report, Mapping) else {})
             exchange.accept(site)
-            self._show_report(run.sites[site], self._reports[site])
             self._changed()
 
     def _take_update(self, exchange: Exchange, site: str, data: bytes) -> None:
@@ -252,6 +225,7 @@ class Coordinator:
             self._fail_site(site, str(error))
             return
         self._saved.updates[site] = self._store.put(data)
+        self._bytes_up[site] = len(data)
         exchange.accept(site)
         run.sites[site] = SiteStatus(state="sending", progress=1.0)
         self._changed(save=True)
@@ -280,7 +254,8 @@ class Coordinator:
             return
         run.state = "running"
         self._began = self._clock()
-        self._reports, self._seconds, self._bytes_down = {}, {}, {}
+        self._seconds, self._bytes_down = {}, {}
+        self._bytes_up = {site: len(self._store.get(digest)) for site, digest in self._saved.updates.items()}
         if self._saved.phase == "offer":
             self._offer()
             return
@@ -318,7 +293,7 @@ class Coordinator:
             self._show_failure(site, reason)
         if exchange.topic == "offer":
             if exchange.complete:
-                self._finish_round(exchange)
+                self._finish_round()
         elif exchange.reachable(exchange.bodies) < self._plan.quorum:
             self._end("failed", self._missing(exchange))
         elif exchange.complete:
@@ -355,35 +330,10 @@ class Coordinator:
         self._exchange = self._new_exchange("offer", bodies)
         self._changed(save=True)
 
-    def _show_report(self, status: SiteStatus, report: Mapping[str, Any]) -> None:
-        promoted, dice = report.get("promoted"), report.get("dice_challenger")
-        status.promoted = promoted if isinstance(promoted, bool) else None
-        status.dice = float(dice) if isinstance(dice, int | float) and math.isfinite(dice) else None
-        status.reason = str(report.get("reason") or "")[:500]
-
-    def _finish_round(self, exchange: Exchange) -> None:
+    def _finish_round(self) -> None:
         run = self._run
         assert run is not None
-        ups = {site: len(self._store.get(digest)) for site, digest in self._saved.updates.items()}
-        records = {
-            site: SiteRecord(
-                state=status.state,
-                reason=status.reason,
-                bytes_up=ups.get(site, 0),
-                bytes_down=self._bytes_down.get(site, 0),
-                seconds=self._seconds.get(site),
-                promoted=status.promoted,
-            )
-            for site, status in run.sites.items()
-        }
-        record = RoundRecord(
-            round=run.round,
-            seconds=round(self._clock() - self._began, 3),
-            bytes_up=sum(r.bytes_up for r in records.values()),
-            bytes_down=sum(r.bytes_down for r in records.values()),
-            dice={site: status.dice for site, status in run.sites.items() if status.dice is not None},
-            sites=records,
-        )
+        record = self._record(run)
         run.history.append(record)
         logger.info("run %s: round %d took %.2f s", run.id, run.round, record.seconds)
         self._exchange = None
@@ -393,6 +343,27 @@ class Coordinator:
             self._changed(save=True)
         else:
             self._end("finished", "")
+
+    def _record(self, run: Run) -> RoundRecord:
+        records = {
+            site: SiteRecord(
+                state=status.state,
+                reason=status.reason,
+                bytes_up=self._bytes_up.get(site, 0),
+                bytes_down=self._bytes_down.get(site, 0),
+                seconds=self._seconds.get(site),
+                promoted=status.promoted,
+            )
+            for site, status in run.sites.items()
+        }
+        return RoundRecord(
+            round=run.round,
+            seconds=round(self._clock() - self._began, 3),
+            bytes_up=sum(r.bytes_up for r in records.values()),
+            bytes_down=sum(r.bytes_down for r in records.values()),
+            dice={site: status.dice for site, status in run.sites.items() if status.dice is not None},
+            sites=records,
+        )
 
     def _end(self, state: str, reason: str) -> None:
         run = self._run

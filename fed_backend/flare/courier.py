@@ -6,22 +6,30 @@ and carries payloads. The address and the token's place are handed over in a fil
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.x509.oid import NameOID
+
+from fed_backend.errors import FedSegError, ProvisionError
 from fed_backend.flare.engine import client_command
-from fed_backend.flare.kit import COURIER_CONFIG, COURIER_READY, Kit, hold, write_json_atomic
+from fed_backend.flare.kit import COURIER_CONFIG, COURIER_READY, Kit, hold, remove_jobs, write_json_atomic
 from fed_backend.flare.processes import Child
 from fed_backend.flare.site_client import SiteClient, token_reader
+from fed_backend.flare.tls_check import serves
 
-__all__ = ["Courier"]
+__all__ = ["Courier", "check_certificate"]
 
 _STEP_S = 0.3
 _FIRST_BACKOFF_S, _MAX_BACKOFF_S = 1.0, 60.0
 _STEADY_S = 60.0
+_EXPLAIN_S = 20.0
 
 
 class Courier:
@@ -41,7 +49,7 @@ class Courier:
     def __init__(
         self, kit: Kit, site_url: str, token_file: Path, ready_file: Path | None, say: Callable[[str], None]
     ) -> None:
-        SiteClient(site_url, token_reader(token_file), kit.plan.max_payload_bytes)
+        self._site = SiteClient(site_url, token_reader(token_file), kit.plan.max_payload_bytes)
         self._kit = kit
         self._config = {"site_url": site_url, "token_file": str(token_file.resolve())}
         self._ready_file = ready_file
@@ -50,13 +58,23 @@ class Courier:
         self._started_at = 0.0
         self._backoff = _FIRST_BACKOFF_S
         self._not_before = 0.0
+        self._lost_at = 0.0
         self._job = ""
+        self._explained = ""
 
     def run(self) -> None:
-        """Supervise until :class:`~fed_backend.flare.processes.Stopped`."""
+        """Supervise until :class:`~fed_backend.flare.processes.Stopped`.
+
+        Raises:
+            ProvisionError: the kit's certificate is not this site's.
+            FederationError: another courier runs from this kit.
+        """
+        check_certificate(self._kit)
         with hold(self._kit.run / "lock", "a courier from this kit"):
             write_json_atomic(self._kit.run / COURIER_CONFIG, self._config)
             self._clean()
+            if self._ready_file:
+                self._ready_file.unlink(missing_ok=True)
             try:
                 while True:
                     self._step()
@@ -81,9 +99,12 @@ class Courier:
             self._not_before = now + self._backoff
             self._backoff = min(2 * self._backoff, _MAX_BACKOFF_S)
         if self._client is None and now >= self._not_before:
+            remove_jobs(self._kit)
             self._client = Child(client_command(self._kit), cwd=self._kit.folder, log=self._kit.run / "client.log")
             self._started_at = now
         self._announce()
+        if not self._job and now - max(self._started_at, self._lost_at) > _EXPLAIN_S:
+            self._explain()
 
     def _announce(self) -> None:
         try:
@@ -92,9 +113,54 @@ class Courier:
             job = ""
         if job == self._job:
             return
-        self._job = job
-        self._say(
-            f"{self._kit.name} is connected to the hub and to its site server" if job else "waiting for the hub's job"
-        )
-        if job and self._ready_file:
+        self._job, self._explained = job, ""
+        if not job:
+            self._lost_at = time.monotonic()
+            return
+        self._say(f"{self._kit.name} is connected to the hub and to its site server")
+        if self._ready_file:
             write_json_atomic(self._ready_file, {"pid": os.getpid(), "site": self._kit.name, "job": job})
+
+    def _explain(self) -> None:
+        """Say what is missing, when something has been missing for a while; each thing once."""
+        missing = self._missing()
+        if missing != self._explained:
+            self._explained = missing
+            self._say(missing)
+
+    def _missing(self) -> str:
+        kit = self._kit
+        startup = kit.folder / "startup"
+        try:
+            if not serves(kit.host, kit.port, startup / "rootCA.pem", startup / "client.crt", startup / "client.key"):
+                return f"the hub at {kit.host}:{kit.port} refuses this kit's certificate: ask its administrator"
+            self._site.progress()
+        except FedSegError as error:
+            return str(error)
+        return "hub and site server can be reached; waiting for the hub's job"
+
+
+def check_certificate(kit: Kit) -> None:
+    """Check that a kit's certificate is its member's own, signed by its federation, and valid today.
+
+    Raises:
+        ProvisionError: saying which of these it is not.
+    """
+    hint = "ask the hub's administrator for a new kit"
+    try:
+        certificate = x509.load_pem_x509_certificate((kit.folder / "startup" / "client.crt").read_bytes())
+        root = x509.load_pem_x509_certificate((kit.folder / "startup" / "rootCA.pem").read_bytes())
+    except (OSError, ValueError):
+        raise ProvisionError(f"the certificates in kit {kit.folder.name} cannot be read", hint) from None
+    names = [str(part.value) for part in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    if names != [kit.name]:
+        raise ProvisionError(f"the certificate in the kit of {kit.name!r} is that of {', '.join(names)!r}", hint)
+    try:
+        certificate.verify_directly_issued_by(root)
+    except (InvalidSignature, ValueError, TypeError):
+        raise ProvisionError(f"the certificate of {kit.name!r} was not signed by this federation", hint) from None
+    now = datetime.datetime.now(datetime.UTC)
+    if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
+        raise ProvisionError(
+            f"the certificate of {kit.name!r} is valid until {certificate.not_valid_after_utc:%Y-%m-%d} only", hint
+        )

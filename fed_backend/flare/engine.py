@@ -16,7 +16,7 @@ import io
 import json
 import sys
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -204,8 +204,9 @@ class Administration:
         return str(self._call("get_job_meta", job_id).get("status"))
 
     def abort(self, job_id: str) -> None:
-        """Abort a job."""
-        self._call("abort_job", job_id)
+        """Abort a job; it may have ended already."""
+        with suppress(FederationError):
+            self._call("abort_job", job_id)
 
     def close(self) -> None:
         """End the session; never fails."""

@@ -19,9 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from fed_backend.errors import FederationError
 from fed_backend.flare.engine import Administration, Overview, place_storage, server_command, write_job
-from fed_backend.flare.kit import DRAIN, JOB_STATE, Kit, hold, write_json_atomic
+from fed_backend.flare.kit import DRAIN, JOB_STATE, Kit, hold, remove_jobs, write_json_atomic
 from fed_backend.flare.processes import Child
 
 __all__ = ["Hub"]
@@ -30,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 _STEP_S = 0.5
 _FIRST_BACKOFF_S, _MAX_BACKOFF_S = 1.0, 60.0
+_STEADY_S = 60.0
+_ENDED = ("FINISHED", "FAILED", "ABANDONED")
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Patience:
     """
 
     gather_s: float = 15.0
-    rejoin_s: float = 6.0
+    rejoin_s: float = 4.0
     start_s: float = 60.0
 
 
@@ -64,12 +68,14 @@ class Hub:
         self._say = say
         self._patience = patience or Patience()
         self._server: Child | None = None
-        self._server_backoff = self._job_backoff = _FIRST_BACKOFF_S
+        self._server_backoff, self._job_backoff = _FIRST_BACKOFF_S, 0.0
         self._not_before = 0.0
         self._admin: Administration | None = None
         self._job = ""
         self._submitted_at = 0.0
+        self._ended: list[str] = []
         self._announced = ""
+        self._join_backoff = 0.0
         self._first_seen: float | None = None
         self._unheard: dict[str, float] = {}
         self._last_error = ""
@@ -84,6 +90,8 @@ class Hub:
             check_port(self._kit)
             place_storage(self._kit)
             self._clean()
+            if self._ready_file:
+                self._ready_file.unlink(missing_ok=True)
             try:
                 while True:
                     self._step()
@@ -130,6 +138,7 @@ class Hub:
             self._server_backoff = min(2 * self._server_backoff, _MAX_BACKOFF_S)
         if now < self._not_before:
             return False
+        remove_jobs(self._kit)
         self._server = Child(server_command(self._kit), cwd=self._kit.folder, log=self._kit.run / "server.log")
         return True
 
@@ -146,27 +155,42 @@ class Hub:
             if self._should_submit(overview, now):
                 self._submit(admin)
             return
-        if self._ended(admin.status(self._job)):
-            self._say("the federation job ended; it is submitted again")
-            self._forget_job()
-            self._job_backoff = min(2 * self._job_backoff, _MAX_BACKOFF_S)
-            self._not_before = now + self._job_backoff
-            return
         state = self._job_state()
-        if state is None:
-            if now - self._submitted_at > self._patience.start_s:
-                self._say("the federation job did not come up; it is submitted again")
-                admin.abort(self._job)
+        if over := self._over(admin, state, now):
+            self._say(f"the federation job {over}; it is submitted again")
+            self._ended.append(self._job)
+            drained = bool(state and state.get("drained"))
+            self._forget_job()
+            self._not_before = now if drained else now + self._job_backoff
+            self._job_backoff = 0.0 if drained else min(max(1.0, 2 * self._job_backoff), _MAX_BACKOFF_S)
             return
+        if state is None:
+            return
+        self._bury(admin)
         self._announce(overview)
-        if now - self._submitted_at > _MAX_BACKOFF_S:
-            self._server_backoff = self._job_backoff = _FIRST_BACKOFF_S
+        if now - self._submitted_at > _STEADY_S:
+            self._server_backoff, self._job_backoff, self._join_backoff = _FIRST_BACKOFF_S, 0.0, 0.0
         if joined := self._joined(overview, set(state["living"]), now):
             self._drain(joined)
 
-    @staticmethod
-    def _ended(status: str) -> bool:
-        return status.startswith(("FINISHED", "FAILED", "ABANDONED")) or status == "None"
+    def _over(self, admin: Administration, state: dict[str, Any] | None, now: float) -> str:
+        """Why the job has to be replaced; empty while it is well.
+
+        A job that ended takes FLARE many seconds to report as finished: its process is looked at.
+        """
+        if state is None:
+            if now - self._submitted_at > self._patience.start_s:
+                return "did not come up"
+        elif state.get("drained"):
+            return "is renewed"
+        elif not _runs(int(state["pid"])):
+            return "lost its process"
+        return "ended" if admin.status(self._job).startswith(_ENDED) else ""
+
+    def _bury(self, admin: Administration) -> None:
+        """Make sure that what is left of replaced jobs ends at the sites too."""
+        while self._ended:
+            admin.abort(self._ended.pop())
 
     def _should_submit(self, overview: Overview, now: float) -> bool:
         members = set(self._kit.sites) & overview.clients.keys()
@@ -211,14 +235,15 @@ class Hub:
                 self._unheard.pop(site, None)
             else:
                 self._unheard.setdefault(site, now)
-        grace = max(self._patience.rejoin_s, self._job_backoff)
+        grace = max(self._patience.rejoin_s, self._join_backoff)
         return sorted(site for site, since in self._unheard.items() if now - since >= grace)
 
     def _drain(self, joined: list[str]) -> None:
         if not (self._kit.run / DRAIN).exists():
             self._say(f"{', '.join(joined)} joined: the federation job is renewed between two rounds")
             (self._kit.run / DRAIN).touch()
-            self._job_backoff = _FIRST_BACKOFF_S
+            # A member whose own job process cannot start must not renew everybody's job for ever.
+            self._join_backoff = min(max(1.0, 2 * self._join_backoff), _MAX_BACKOFF_S)
 
     def _announce(self, overview: Overview) -> None:
         if self._announced == self._job:
@@ -231,6 +256,13 @@ class Hub:
                 self._ready_file,
                 {"pid": os.getpid(), "host": self._kit.host, "port": self._kit.port, "job": self._job},
             )
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def check_port(kit: Kit) -> None:

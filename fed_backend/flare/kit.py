@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +32,7 @@ __all__ = [
     "Kit",
     "hold",
     "load_kit",
+    "remove_jobs",
     "write_json_atomic",
 ]
 
@@ -50,6 +53,8 @@ COURIER_CONFIG = "courier.json"
 """In a site's run folder: address of the site server and its token file."""
 COURIER_READY = "ready.json"
 """In a site's run folder: exists once hub and site server have both answered in the running job."""
+
+_JOB = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,18 @@ def load_kit(folder: str | os.PathLike[str], role: str) -> Kit:
             "a changed plan is a new federation: provision again",
         )
     return kit
+
+
+def remove_jobs(kit: Kit) -> None:
+    """Remove what FLARE keeps of earlier jobs: the coordinator's checkpoint is all that is needed.
+
+    A FLARE server would also take up a stored job by itself, beside the one that is submitted.
+    """
+    for path in kit.folder.iterdir():
+        if path.is_dir() and _JOB.match(path.name):
+            shutil.rmtree(path, ignore_errors=True)
+    for name in ("jobs", "snapshots"):
+        shutil.rmtree(kit.folder / "storage" / name, ignore_errors=True)
 
 
 def write_json_atomic(path: Path, data: dict[str, Any], mode: int = 0o600) -> None:

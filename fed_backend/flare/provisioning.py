@@ -33,6 +33,7 @@ HEARTBEAT_TIMEOUT_S = 20
 """After this many silent seconds FLARE drops a client; its own default of 600 is far too slow."""
 
 _HOST = re.compile(r"^(?=.{1,63}$)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$")
+_UNUSED = {"readme.txt", "system_info.ipynb", "privacy.json.sample", "log_config.json.default"}
 _RESERVED = {"server", "hub", "admin", "all", "client", "relay"}
 
 
@@ -196,8 +197,11 @@ def _arrange(built: Path, plan: Plan, sites: Sequence[str], host: str, port: int
         )
         _set_policies(kit, role)
         (kit / "run").mkdir(mode=0o700)
-    for key in ready.rglob("*.key"):
-        key.chmod(0o600)
+    for file in ready.rglob("*"):
+        if file.suffix == ".key":
+            file.chmod(0o600)
+        elif file.name in _UNUSED or file.suffix == ".sh":
+            file.unlink()  # FLARE's own way to start, without our supervisor
 
 
 def _set_policies(kit: Path, role: str) -> None:
@@ -238,6 +242,9 @@ def _log_config() -> dict[str, Any]:
         "loggers": {
             "root": {"level": "WARNING", "handlers": ["file"]},
             "fed_backend": {"level": "INFO"},
+            # While a job is renewed these repeat every second what is no fault.
+            "nvflare.fuel.f3": {"level": "ERROR"},
+            "nvflare.private.fed.client.communicator": {"level": "ERROR"},
         },
     }
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-__all__ = ["RoundRecord", "Run", "SiteRecord", "SiteStatus"]
+__all__ = ["REASON_CHARS", "RoundRecord", "Run", "SiteRecord", "SiteStatus"]
+
+REASON_CHARS = 500
+"""Reasons come from other hospitals: no longer than this."""
 
 SiteState = Literal["waiting", "training", "sending", "aggregated", "failed"]
 RunState = Literal["requested", "running", "finished", "failed", "stopped"]
@@ -29,6 +34,13 @@ class SiteStatus(BaseModel):
     reason: str = ""
     dice: float | None = None
     promoted: bool | None = None
+
+    def take_report(self, report: Mapping[str, Any]) -> None:
+        """Note what the site's gate answered to an offer; what does not fit is left out."""
+        promoted, dice = report.get("promoted"), report.get("dice_challenger")
+        self.promoted = promoted if isinstance(promoted, bool) else None
+        self.dice = float(dice) if isinstance(dice, int | float) and math.isfinite(dice) else None
+        self.reason = str(report.get("reason") or "")[:REASON_CHARS]
 
 
 class SiteRecord(BaseModel):

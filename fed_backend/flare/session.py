@@ -1,13 +1,14 @@
-"""What a courier does while the federation job runs: four loops between hub and site server.
+"""What a courier does while the federation job runs: loops between hub and site server.
 
 - *beats* tell the hub every second that this site is alive and what it is doing;
 - *requests* long-polls the site server and takes what annotators ask to the hub;
-- *work* hands trainings and offers to the site server and their results to the hub;
-- *status* stores the newest state of the round at the site.
+- *status* stores the newest state of the round at the site;
+- each task (a training, an offer) has a thread of its own: it asks the site server, then repeats
+  the result until the hub has it or has given the site another task.
 
-Shared between them, under one lock: the current task, the finished task's result (kept, so that a
-lost answer is repeated and not computed again) and the newest status. No loop holds the lock
-during a call. The site server may restart at any time: calls are repeated for a while.
+Shared between them, under one lock: the current task with its stage, the newest status, and when
+the hub last answered. No thread holds the lock during a call. The site server may restart at any
+time: calls are repeated for a while, with the same bytes, so that work done is not done again.
 """
 
 from __future__ import annotations
@@ -20,17 +21,20 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fed_backend.errors import FedSegError
-from fed_backend.flare.messages import BEAT_S, Message
-from fed_backend.flare.site_client import SiteClient, SiteRefused, SiteUnreachable
+from fed_backend.flare.messages import BEAT_S, Message, Verdict
+from fed_backend.flare.site_client import SiteClient, SiteUnreachable
 
-__all__ = ["CourierSession", "Hub"]
+__all__ = ["SITE_PATIENCE_S", "CourierSession", "Hub"]
 
 logger = logging.getLogger(__name__)
 
-_POLL_S = 20.0
-_RETRY_S = 1.0
 SITE_PATIENCE_S = 20.0
 """How long a training or an offer is repeated while the site server cannot be reached."""
+
+_POLL_S = 5.0  # short: a poll whose courier died swallows requests until it ends
+_RETRY_S = 1.0
+_HUB_SILENT_S = 5.0  # without an answer for this long, requests are left for the session that comes next
+_VERDICT_S = 10.0
 
 
 class Hub(Protocol):
@@ -42,11 +46,13 @@ class Hub(Protocol):
 
 
 @dataclass
-class _Job:
-    task: str
+class _Task:
+    id: str
     topic: str
     body: bytes
     until: float
+    stage: str
+    cancelled: bool = False
 
 
 class CourierSession:
@@ -56,105 +62,113 @@ class CourierSession:
         site: client of the site server.
         hub: the line to the hub.
         plan_sha256: the plan in this site's kit.
-        on_ready: called once hub and site have both answered.
+        on_ready: called once, when hub and site server have both answered.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, site: SiteClient, hub: Hub, plan_sha256: str, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        site: SiteClient,
+        hub: Hub,
+        plan_sha256: str,
+        on_ready: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._site = site
         self._hub = hub
         self._plan_sha256 = plan_sha256
         self._on_ready = on_ready
+        self._clock = clock
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._work = threading.Condition(self._lock)
-        self._job: _Job | None = None
-        self._done: Message | None = None
-        self._stage = "idle"
-        self._cancelled = ""
+        self._status_came = threading.Condition(self._lock)
+        self._task: _Task | None = None
         self._status: dict[str, Any] | None = None
-        self._answered: dict[str, bool] = {"hub": False, "site": False}
-        self._threads: list[threading.Thread] = []
+        self._hub_answered: float | None = None
+        self._ready = False
 
     def start(self) -> None:
         """Start the loops."""
-        for loop in (self._beat, self._poll, self._work_loop, self._store_status):
-            thread = threading.Thread(target=loop, name=loop.__name__.strip("_"), daemon=True)
-            thread.start()
-            self._threads.append(thread)
+        for loop in (self._beat, self._poll, self._store_status):
+            self._spawn(loop, loop.__name__.strip("_"))
 
     def stop(self) -> None:
         """Ask the loops to end; they are daemons, so a blocked call does not hold the process."""
         self._stop.set()
-        with self._work:
-            self._work.notify_all()
+        with self._status_came:
+            self._status_came.notify_all()
+
+    @staticmethod
+    def _spawn(target: Callable[[], None], name: str) -> None:
+        threading.Thread(target=target, name=name, daemon=True).start()
 
     def receive(self, message: Message) -> dict[str, Any]:
         """Take a message of the hub; returns at once."""
-        task = str(message.fields.get("task", ""))
-        with self._work:
+        with self._status_came:
             if message.topic == "status":
                 self._status = dict(message.fields.get("round") or {})
+                self._status_came.notify_all()
             elif message.topic == "cancel":
-                self._cancelled = task
+                if self._task and self._task.id == message.fields.get("task"):
+                    self._task.cancelled = True
+                    self._task = None
             elif message.topic in {"train", "offer"}:
-                self._take(task, message)
+                self._take(message)
             else:
                 return {"ok": False}
-            self._work.notify_all()
         return {"ok": True}
 
-    def _take(self, task: str, message: Message) -> None:
-        if self._job and self._job.task == task:
+    def _take(self, message: Message) -> None:
+        """Begin a task, unless it is the current one already."""
+        task_id = str(message.fields.get("task", ""))
+        if self._task and self._task.id == task_id:
             return
-        if self._done and self._done.fields["task"] == task:
-            return  # the work loop repeats the kept result until the hub has it
-        until = time.monotonic() + float(message.fields.get("deadline_s", 0.0))
-        self._job, self._done, self._cancelled = _Job(task, message.topic, message.body, until), None, ""
+        if self._task:
+            self._task.cancelled = True
+        until = self._clock() + float(message.fields.get("deadline_s", 0.0))
+        stage = "training" if message.topic == "train" else "gating"
+        task = self._task = _Task(task_id, message.topic, message.body, until, stage)
+        self._spawn(lambda: self._work(task), message.topic)
 
     # --- beats -----------------------------------------------------------------------------
 
     def _beat(self) -> None:
         while not self._stop.is_set():
-            fields = {"plan_sha256": self._plan_sha256, **self._doing()}
-            answer = self._hub.ask(Message("beat", fields))
-            if answer is not None and answer.get("ok"):
-                self._ready("hub")
-            elif answer is not None:
-                logger.error("the hub refuses this courier: %s", answer.get("detail"))
+            answer = self._hub.ask(Message("beat", {"plan_sha256": self._plan_sha256, **self._doing()}))
+            if answer is not None:
+                with self._lock:
+                    self._hub_answered = self._clock()
+                if answer.get("gone"):
+                    self.stop()
+                elif not answer.get("ok"):
+                    logger.error("the hub refuses this courier: %s", answer.get("detail"))
             self._stop.wait(BEAT_S)
 
     def _doing(self) -> dict[str, Any]:
         with self._lock:
-            job, stage, done = self._job, self._stage, self._done
-        task = job.task if job else str(done.fields["task"]) if done else ""
+            task = self._task
+            stage = task.stage if task else "idle"
         progress = 1.0 if stage == "sending" else 0.0
-        if job and stage == "training":
+        if stage == "training":
             try:
                 progress = self._site.progress()
             except FedSegError:
                 progress = 0.0
-        return {"task": task, "stage": stage, "progress": progress}
-
-    def _ready(self, side: str) -> None:
-        with self._lock:
-            before = all(self._answered.values())
-            self._answered[side] = True
-            now = all(self._answered.values())
-        if now and not before:
-            logger.info("hub and site server both answer")
-            self._on_ready()
+        return {"task": task.id if task else "", "stage": stage, "progress": progress}
 
     # --- requests --------------------------------------------------------------------------
 
     def _poll(self) -> None:
         while not self._stop.is_set():
+            if not self._hub_answers():
+                self._stop.wait(BEAT_S / 4)
+                continue
             try:
-                reply = self._site.wait_for_requests(_POLL_S if all(self._answered.values()) else 0.0)
-                self._ready("site")
+                # The first poll only asks whether the site server is there.
+                reply = self._site.wait_for_requests(_POLL_S if self._ready else 0.0)
+                self._announce()
                 for request in reply.get("requests", []):
                     self._forward(request, reply.get("plan_sha256"))
-                if not all(self._answered.values()):
-                    self._stop.wait(_RETRY_S)
             except FedSegError as error:
                 logger.warning("%s", error)
                 self._stop.wait(_RETRY_S)
@@ -162,92 +176,98 @@ class CourierSession:
                 logger.exception("polling the site server failed")
                 self._stop.wait(_RETRY_S)
 
+    def _hub_answers(self) -> bool:
+        with self._lock:
+            return self._hub_answered is not None and self._clock() - self._hub_answered < _HUB_SILENT_S
+
+    def _announce(self) -> None:
+        if not self._ready:
+            self._ready = True
+            logger.info("hub and site server both answer")
+            self._on_ready()
+
     def _forward(self, request: dict[str, Any], plan_sha256: object) -> None:
         if plan_sha256 != self._plan_sha256:
-            verdict: dict[str, Any] | None = {
-                "accepted": False,
-                "status": 409,
-                "detail": "the site server and its courier hold different plans",
-                "hint": "start the site server with --plan and the plan.json of this courier's kit",
-            }
+            verdict: dict[str, Any] | None = Verdict(
+                409,
+                "the site server and its courier hold different plans",
+                "start the site server with --plan and the plan.json of this courier's kit",
+            ).as_json()
         else:
             fields = {key: request.get(key) for key in ("id", "action", "method", "rounds")}
-            verdict = self._hub.ask(Message("request", fields))
-        unreachable = {
-            "accepted": False,
-            "status": 503,
-            "detail": "the hub does not answer",
-            "hint": "try again in a moment; if it lasts, ask the hub's administrator",
-        }
-        self._site.answer_request(str(request["id"]), verdict or unreachable)
+            verdict = self._verdict(Message("request", fields))
+        if verdict is not None:
+            self._site.answer_request(str(request["id"]), verdict)
 
-    # --- work ------------------------------------------------------------------------------
-
-    def _work_loop(self) -> None:
+    def _verdict(self, message: Message) -> dict[str, Any] | None:
+        """The hub's verdict; asking twice is harmless. ``None`` when this session ends meanwhile."""
+        until = self._clock() + _VERDICT_S
         while not self._stop.is_set():
-            with self._work:
-                self._work.wait_for(lambda: self._stop.is_set() or self._job or self._done, timeout=_POLL_S)
-                job, done = self._job, self._done
-            if job:
-                result = self._run(job)
-                with self._work:
-                    if self._job is job:
-                        self._job, self._done, self._stage = None, result, "sending"
-            elif done:
-                self._deliver(done)
+            answer = self._hub.ask(message)
+            if answer is not None and not answer.get("gone"):
+                return answer
+            if self._clock() > until:
+                hint = "try again in a moment; if it lasts, ask the hub's administrator"
+                return Verdict(503, "the hub does not answer", hint).as_json()
+            self._stop.wait(_RETRY_S)
+        return None
 
-    def _run(self, job: _Job) -> Message:
+    # --- tasks -----------------------------------------------------------------------------
+
+    def _work(self, task: _Task) -> None:
+        result = self._result(task)
         with self._lock:
-            self._stage = "training" if job.topic == "train" else "gating"
-        begun = time.monotonic()
-        fields: dict[str, Any] = {"task": job.task, "ok": True, "reason": "", "report": {}}
+            task.stage = "sending"
+        while not self._over(task):
+            if self._hub.ask(result) is not None:
+                break
+            self._stop.wait(_RETRY_S)
+        with self._lock:
+            if self._task is task:
+                self._task = None
+
+    def _over(self, task: _Task) -> bool:
+        with self._lock:
+            return task.cancelled or self._stop.is_set()
+
+    def _result(self, task: _Task) -> Message:
+        begun = self._clock()
+        fields: dict[str, Any] = {"task": task.id, "ok": True, "reason": "", "report": {}}
         body = b""
         try:
-            body, fields["report"] = self._ask_site(job)
+            body, fields["report"] = self._ask_site(task)
         except FedSegError as error:
-            logger.warning("%s: %s", job.task, error)
+            logger.warning("%s: %s", task.id, error)
             fields |= {"ok": False, "reason": str(error)}
-        except Exception as error:  # reported to the hub instead of ending the loop
-            logger.exception("%s failed", job.task)
+        except Exception as error:  # told to the hub instead of ending the thread silently
+            logger.exception("%s failed", task.id)
             fields |= {"ok": False, "reason": f"the courier failed: {type(error).__name__}"}
-        fields["seconds"] = round(time.monotonic() - begun, 3)
+        fields["seconds"] = round(self._clock() - begun, 3)
         return Message("result", fields, body)
 
-    def _ask_site(self, job: _Job) -> tuple[bytes, dict[str, Any]]:
-        patience = time.monotonic() + SITE_PATIENCE_S
+    def _ask_site(self, task: _Task) -> tuple[bytes, dict[str, Any]]:
+        give_up = self._clock() + SITE_PATIENCE_S
         while True:
-            left = max(1.0, job.until - time.monotonic())
-            begun = time.monotonic()
+            begun = self._clock()
+            left = max(1.0, task.until - begun)
             try:
-                if job.topic == "train":
-                    return self._site.train(job.body, left), {}
-                return b"", self._site.offer(job.body, left)
+                if task.topic == "train":
+                    return self._site.train(task.body, left), {}
+                return b"", self._site.offer(task.body, left)
             except SiteUnreachable:
-                now = time.monotonic()
-                if now - begun > SITE_PATIENCE_S:  # it worked for a while, then went away: a fresh wait for it
-                    patience = now + SITE_PATIENCE_S
-                if self._stop.is_set() or self._cancelled == job.task or now > min(patience, job.until):
+                now = self._clock()
+                if now - begun > _RETRY_S:  # it worked on it, then went away: it may come back
+                    give_up = now + SITE_PATIENCE_S
+                if self._over(task) or now > min(give_up, task.until):
                     raise
                 self._stop.wait(_RETRY_S)
-            except SiteRefused:
-                raise
-
-    def _deliver(self, result: Message) -> None:
-        answer = self._hub.ask(result)
-        with self._work:
-            if answer is None and self._done is result and self._cancelled != result.fields["task"]:
-                pass
-            elif self._done is result:
-                self._done, self._stage = None, "idle"
-        if answer is None:
-            self._stop.wait(_RETRY_S)
 
     # --- status ----------------------------------------------------------------------------
 
     def _store_status(self) -> None:
         while not self._stop.is_set():
-            with self._work:
-                self._work.wait_for(lambda: self._stop.is_set() or self._status is not None, timeout=_POLL_S)
+            with self._status_came:
+                self._status_came.wait_for(lambda: self._stop.is_set() or self._status is not None)
                 status, self._status = self._status, None
             if not status:
                 continue
@@ -257,5 +277,5 @@ class CourierSession:
                 with self._lock:
                     self._status = self._status or status  # unless a newer one came meanwhile
                 self._stop.wait(_RETRY_S)
-            except FedSegError as error:
+            except Exception as error:  # a status that the site refuses must not stop the next one
                 logger.warning("the site server did not store the round's state: %s", error)

@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 from fed_backend.errors import FederationError
 from fed_backend.flare.kit import load_kit
 
-__all__ = ["mutual_tls_refused", "mutual_tls_required"]
+__all__ = ["mutual_tls_refused", "mutual_tls_required", "serves"]
 
 _TIMEOUT_S = 5.0
 # What every HTTP/2 client says first (RFC 9113, section 3.4), then an empty SETTINGS frame.
@@ -63,7 +63,7 @@ def mutual_tls_refused(host: str, port: int, root: Path, certificate: Path, key:
     Raises:
         FederationError: the hub cannot be reached, or does not serve the member either.
     """
-    if not _served(host, port, _context(root, certificate, key)):
+    if not serves(host, port, root, certificate, key):
         raise FederationError(
             f"{host}:{port} does not serve a member's certificate", "check that a hub of this federation runs there"
         )
@@ -72,6 +72,15 @@ def mutual_tls_refused(host: str, port: int, root: Path, certificate: Path, key:
     with tempfile.TemporaryDirectory() as folder:
         foreign = _foreign_certificate(Path(folder))
         return not _served(host, port, _context(root, *foreign))
+
+
+def serves(host: str, port: int, root: Path, certificate: Path, key: Path) -> bool:
+    """Whether a hub accepts a member's certificate.
+
+    Raises:
+        FederationError: the hub cannot be reached, or another server answers there.
+    """
+    return _served(host, port, _context(root, certificate, key))
 
 
 def _context(root: Path, certificate: Path | None = None, key: Path | None = None) -> ssl.SSLContext:

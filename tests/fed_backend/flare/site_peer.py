@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import queue
 import sys
 import threading
 import time
@@ -35,7 +34,9 @@ class Peer:
         self.folder = folder
         self.plan = load_plan(folder / "plan.json")
         self.token = (folder / "courier.token").read_text().strip()
-        self.pending: queue.Queue[dict[str, object]] = queue.Queue()
+        self.pending: dict[str, dict[str, object]] = {}
+        self.handed_out: dict[str, float] = {}
+        self.came = threading.Condition()
         self.verdicts: dict[str, dict[str, object]] = {}
         self.statuses: dict[str, dict[str, object]] = {}
         self.replies: dict[tuple[str, int], bytes] = {}
@@ -45,6 +46,31 @@ class Peer:
 
     def settings(self) -> dict[str, float | str]:
         return dict(json.loads((self.folder / "settings.json").read_text()))
+
+    def fetch(self, wait: float) -> list[dict[str, object]]:
+        """Requests without a verdict; one that a dead courier took is handed out again."""
+
+        def fresh() -> list[str]:
+            now = time.monotonic()
+            return [i for i in self.pending if now - self.handed_out.get(i, -9.0) > 2.0]
+
+        with self.came:
+            self.came.wait_for(fresh, timeout=wait)
+            found = fresh()
+            self.handed_out.update(dict.fromkeys(found, time.monotonic()))
+            return [self.pending[i] for i in found]
+
+    def request(self, data: dict[str, object]) -> None:
+        with self.came:
+            self.pending[str(data["id"])] = data
+            self.handed_out.pop(str(data["id"]), None)
+            self.verdicts.pop(str(data["id"]), None)
+            self.came.notify_all()
+
+    def decide(self, request_id: str, verdict: dict[str, object]) -> None:
+        with self.came:
+            self.pending.pop(request_id, None)
+            self.verdicts[request_id] = verdict
 
     def train(self, data: bytes) -> bytes:
         settings = self.settings()
@@ -117,14 +143,9 @@ class Handler(BaseHTTPRequestHandler):
         match name:
             case ["federation", "courier", "requests"]:
                 wait = float(parse_qs(url.query)["wait"][0])
-                found = []
-                try:
-                    found.append(peer.pending.get(timeout=wait) if wait else peer.pending.get_nowait())
-                except queue.Empty:
-                    pass
-                self._json({"site": "peer", "plan_sha256": peer.plan.sha256, "requests": found})
+                self._json({"site": "peer", "plan_sha256": peer.plan.sha256, "requests": peer.fetch(wait)})
             case ["federation", "courier", "requests", request_id]:
-                peer.verdicts[request_id] = json.loads(body)
+                peer.decide(request_id, json.loads(body))
                 self._json({})
             case ["federation", "courier", "status"]:
                 status = json.loads(body)
@@ -137,7 +158,7 @@ class Handler(BaseHTTPRequestHandler):
             case ["federation", "offer"]:
                 self._json(peer.offer(body))
             case ["test", "request"]:
-                peer.pending.put(json.loads(body))
+                peer.request(json.loads(body))
                 self._json({})
             case ["test", "state"]:
                 self._json(

@@ -1,0 +1,207 @@
+"""A federation as real processes: provisioned kits, hub, couriers, and a small site server for each."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+
+from fed_backend.flare.processes import stop_tree
+from fed_backend.flare.provisioning import provision
+from fed_backend.plan import Plan, parse_plan
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+T = TypeVar("T")
+
+ADAPTER = {f"layer{i}.weight": [64, 64] for i in range(24)}
+"""0.4 MB of float32."""
+
+
+def flare_plan(**changes: Any) -> Plan:
+    data: dict[str, Any] = {
+        "base_sha256": "cd" * 32,
+        "adapter": ADAPTER,
+        "labels": {"tumour": 1},
+        "rounds": 2,
+        "quorum": 2,
+        "round_deadline_s": 60,
+        "starters": ["north", "south"],
+    }
+    return parse_plan({**data, **changes})
+
+
+def until(what: str, condition: Callable[[], T], timeout_s: float = 60.0) -> T:
+    """Poll until ``condition`` gives something true."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"not within {timeout_s:g} s: {what}")
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+class RunningFederation:
+    """Starts, steers and ends the processes; every one is started from ``folder``."""
+
+    def __init__(self, folder: Path, sites: list[str], **changes: Any) -> None:
+        self.folder = folder
+        self.sites = sites
+        self.plan = flare_plan(**changes)
+        self.kits = provision(self.plan, sites, folder / "federation")
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.urls: dict[str, str] = {}
+        for number, site in enumerate(sites, start=1):
+            self.peer(site).mkdir()
+            shutil.copy(self.kits / "sites" / site / "plan.json", self.peer(site))
+            (self.peer(site) / "courier.token").write_text(f"token-of-{site}")
+            self.configure(site, add=float(number), examples=number)
+
+    # --- processes -------------------------------------------------------------------------
+
+    def peer(self, site: str) -> Path:
+        return self.folder / f"peer-{site}"
+
+    def configure(self, site: str, **settings: Any) -> None:
+        path = self.peer(site) / "settings.json"
+        path.write_text(json.dumps({"name": site, **(read_json(path) or {}), **settings}))
+
+    def start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
+        log = (self.folder / f"{name}.log").open("ab")
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        process = subprocess.Popen(
+            [sys.executable, *command], cwd=self.folder, env=environment, stdout=log, stderr=subprocess.STDOUT
+        )
+        log.close()
+        self.processes[name] = process
+        return process
+
+    def start_peer(self, site: str) -> None:
+        port = self.urls[site].rsplit(":", 1)[1] if site in self.urls else "0"
+        ready = self.peer(site) / "peer.json"
+        ready.unlink(missing_ok=True)
+        self.start(f"peer-{site}", str(HERE / "site_peer.py"), str(self.peer(site)), port)
+        self.urls[site] = until(f"site server of {site}", lambda: read_json(ready))["url"]
+
+    def start_hub(self) -> None:
+        ready = self.folder / "hub.json"
+        ready.unlink(missing_ok=True)
+        self.start("hub", "-m", "fed_backend", "hub", "start", str(self.kits / "hub"), "--ready-file", str(ready))
+
+    def start_courier(self, site: str, kit: Path | None = None) -> None:
+        ready = self.ready_file(site)
+        ready.unlink(missing_ok=True)
+        self.start(
+            f"courier-{site}",
+            *("-m", "fed_backend", "courier", "start", str(kit or self.kits / "sites" / site)),
+            *("--site-url", self.urls[site], "--token-file", str(self.peer(site) / "courier.token")),
+            *("--ready-file", str(ready)),
+        )
+
+    def ready_file(self, site: str) -> Path:
+        return self.folder / f"courier-{site}.json"
+
+    def start_all(self) -> None:
+        for site in self.sites:
+            self.start_peer(site)
+        self.start_hub()
+        for site in self.sites:
+            self.start_courier(site)
+        self.wait_ready(*self.sites)
+
+    def wait_ready(self, *sites: str) -> None:
+        """Wait until hub and couriers say so in their ready files."""
+        until("hub ready", lambda: read_json(self.folder / "hub.json"))
+        for site in sites:
+            until(f"courier of {site} ready", lambda site=site: read_json(self.ready_file(site)))  # type: ignore[misc]
+
+    def tree(self, name: str) -> list[psutil.Process]:
+        root = psutil.Process(self.processes[name].pid)
+        return [root, *root.children(recursive=True)]
+
+    def job(self) -> str:
+        """The federation job that runs, as the hub's ready file names it."""
+        return str(read_json(self.folder / "hub.json")["job"])
+
+    def job_process(self, name: str) -> psutil.Process:
+        """The process of that job under hub or courier."""
+        job = self.job()
+
+        def find() -> psutil.Process | None:
+            for process in self.tree(name):
+                if job in process.cmdline():
+                    return process
+            return None
+
+        return until(f"job process of {name}", find)
+
+    def kill(self, name: str) -> None:
+        """kill -9 of the supervisor alone: its children must follow by themselves."""
+        family = self.tree(name)
+        os.kill(self.processes[name].pid, signal.SIGKILL)
+        self.processes[name].wait()
+        _, alive = psutil.wait_procs(family, timeout=10)
+        assert not alive, f"outlived {name}: {alive}"
+
+    def terminate(self, name: str) -> int:
+        """SIGTERM of the supervisor; its exit code, once it and all its children are gone."""
+        family = self.tree(name)
+        self.processes[name].terminate()
+        code = self.processes[name].wait(20)
+        _, alive = psutil.wait_procs(family, timeout=1)
+        assert not alive, f"outlived {name}: {alive}"
+        return code
+
+    def stop_all(self) -> None:
+        for name in reversed(list(self.processes)):
+            stop_tree(self.processes[name].pid, grace_s=10)
+            self.processes[name].wait()
+
+    # --- what an annotator sees ------------------------------------------------------------
+
+    def call(self, site: str, path: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        with urllib.request.urlopen(urllib.request.Request(self.urls[site] + path, data), timeout=10) as reply:
+            return json.loads(reply.read())
+
+    def state(self, site: str) -> dict[str, Any]:
+        try:
+            return dict(self.call(site, "/test/state"))
+        except OSError:
+            return {"verdicts": {}, "statuses": {}, "trainings": 0, "training": False}
+
+    def ask(self, site: str, action: str = "start", rounds: int | None = None, run: str = "") -> tuple[str, Any]:
+        """Ask for rounds at ``site``; the run's id and the hub's verdict."""
+        run = run or uuid.uuid4().hex
+        self.call(site, "/test/request", {"id": run, "action": action, "method": None, "rounds": rounds})
+        return run, until("verdict", lambda: self.state(site)["verdicts"].get(run), 30)
+
+    def status(self, site: str, run: str) -> dict[str, Any]:
+        return dict(self.state(site)["statuses"].get(run) or {})
+
+    def ended(self, site: str, run: str, timeout_s: float = 60.0) -> dict[str, Any]:
+        """The run's last status, as ``site`` shows it."""
+
+        def check() -> dict[str, Any] | None:
+            status = self.status(site, run)
+            return status if status.get("state") in {"finished", "failed", "stopped"} else None
+
+        return until(f"end of run {run} at {site}", check, timeout_s)

@@ -1,0 +1,148 @@
+"""Hub and couriers as real processes over real TLS: rounds, refusals, and what happens when something dies."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from running import RunningFederation, until
+
+from fed_backend.flare.engine import client_command
+from fed_backend.flare.kit import load_kit
+from fed_backend.flare.tls_check import mutual_tls_required
+from fed_backend.payload import decode
+
+pytestmark = pytest.mark.slow
+
+
+def offered(federation: RunningFederation, site: str, run: str, round_: int) -> dict[str, np.ndarray]:
+    return decode((federation.peer(site) / f"offer-{run}-{round_}.safetensors").read_bytes())[1]
+
+
+def test_rounds_average_what_the_sites_sent(federation: RunningFederation) -> None:
+    run, verdict = federation.ask("south", rounds=2)
+    assert verdict["status"] == 202, verdict
+    status = federation.ended("west", run)
+    assert status["state"] == "finished", status
+    assert status["started_by"] == "south"
+    # Site k adds k and counts k examples: a round moves every weight by (1 + 4 + 9) / 6.
+    for round_, expected in enumerate([14 / 6, 28 / 6]):
+        for site in federation.sites:
+            for tensor in offered(federation, site, run, round_).values():
+                np.testing.assert_allclose(tensor, expected, atol=1e-6)
+    last = status["history"][-1]
+    assert {s: r["state"] for s, r in last["sites"].items()} == dict.fromkeys(federation.sites, "aggregated")
+    assert last["bytes_up"] > 3 * 24 * 64 * 64 * 4
+    assert last["bytes_down"] > last["bytes_up"]
+    assert last["dice"]["north"] == pytest.approx(28 / 60)
+    assert status["sites"]["north"]["promoted"] is True
+
+
+def test_no_certificate_no_connection(federation: RunningFederation) -> None:
+    assert mutual_tls_required(federation.kits / "sites" / "north") is True
+
+
+def test_a_member_cannot_speak_in_anothers_name(federation: RunningFederation, tmp_path: Path) -> None:
+    """A FLARE client with west's certificate says it is north, past our own checks of the kit."""
+    liar = tmp_path / "liar"
+    shutil.copytree(federation.kits / "sites" / "west", liar)
+    for file in ("federation.json", "startup/fed_client.json"):
+        shutil.copy(federation.kits / "sites" / "north" / file, liar / file)
+    federation.start("liar", *client_command(load_kit(liar, "site"))[1:])
+    log = federation.kits / "hub" / "log.txt"
+    until(
+        "the refusal",
+        lambda: log.exists() and "authenticated as 'west' but claimed endpoint 'north'" in log.read_text(),
+    )
+    federation.terminate("liar")
+    _, verdict = federation.ask("north", "stop", run="nothing")
+    assert verdict["status"] == 409, "the real north is still served"
+
+
+def test_second_request_is_told_who_runs(federation: RunningFederation) -> None:
+    federation.configure("north", seconds=3)
+    run, _ = federation.ask("south", rounds=1)
+    try:
+        until("training", lambda: federation.state("north")["training"])
+        _, verdict = federation.ask("north", rounds=1)
+        assert verdict["status"] == 409
+        assert "'south'" in verdict["detail"]
+        _, forbidden = federation.ask("west")
+        assert forbidden["status"] == 403
+        assert "'west'" in forbidden["detail"]
+        status = until("training shown", lambda: _shown(federation, run, "north", "training"))
+        assert status["sites"]["north"]["progress"] == 0.5
+        _, stop = federation.ask("south", "stop", run=run)
+        assert stop["status"] == 202
+        status = federation.ended("west", run)
+        assert (status["state"], status["reason"]) == ("stopped", "stopped by 'south'")
+    finally:
+        federation.configure("north", seconds=0)
+
+
+def _shown(federation: RunningFederation, run: str, site: str, state: str) -> dict[str, object] | None:
+    status = federation.status("west", run)
+    return status if status and status["sites"][site]["state"] == state else None
+
+
+def test_site_server_that_restarts_in_a_round_takes_part(federation: RunningFederation) -> None:
+    federation.configure("west", seconds=4)
+    run, _ = federation.ask("south", rounds=1)
+    until("training", lambda: federation.state("west")["training"])
+    federation.processes["peer-west"].kill()
+    federation.processes["peer-west"].wait()
+    federation.configure("west", seconds=0)
+    federation.start_peer("west")
+    status = federation.ended("south", run)
+    assert status["state"] == "finished", status
+    assert status["history"][0]["sites"]["west"]["state"] == "aggregated"
+
+
+def test_killed_courier_leaves_the_rest_and_comes_back(federation: RunningFederation) -> None:
+    federation.configure("west", seconds=20)
+    run, _ = federation.ask("south", rounds=1)
+    until("training", lambda: federation.state("west")["training"])
+    federation.kill("courier-west")
+    status = federation.ended("south", run)
+    assert status["state"] == "finished", status
+    record = status["history"][0]["sites"]
+    assert record["west"]["state"] == "failed"
+    assert "no sign of life" in record["west"]["reason"]
+    # (1 * 1 + 2 * 2) / 3 on top of the last aggregate, from two sites.
+    assert {s for s, r in record.items() if r["state"] == "aggregated"} == {"north", "south"}
+    federation.configure("west", seconds=0)
+    federation.start_courier("west")
+    federation.wait_ready("west")
+    run, verdict = federation.ask("north", rounds=1)
+    assert verdict["status"] == 202, verdict
+    status = federation.ended("west", run)
+    assert status["history"][0]["sites"]["west"]["state"] == "aggregated", status
+
+
+def test_killed_hub_job_resumes_the_round(federation: RunningFederation) -> None:
+    federation.configure("west", seconds=5)
+    run, _ = federation.ask("south", rounds=1)
+    until("two updates", lambda: _shown(federation, run, "north", "sending"))
+    before = federation.state("north")["trainings"]
+    job = federation.job()
+    os.kill(federation.job_process("hub").pid, signal.SIGKILL)
+    status = federation.ended("west", run)
+    assert status["state"] == "finished", status
+    assert {r["state"] for r in status["history"][0]["sites"].values()} == {"aggregated"}
+    assert federation.state("north")["trainings"] == before, "an update that had arrived was asked for again"
+    assert federation.job() != job
+    federation.configure("west", seconds=0)
+    federation.wait_ready(*federation.sites)
+    run, verdict = federation.ask("north", rounds=1)
+    assert verdict["status"] == 202, verdict
+    assert federation.ended("north", run)["state"] == "finished"
+
+
+def test_everything_ends_with_its_supervisor(federation: RunningFederation) -> None:
+    assert federation.terminate("courier-south") == 0
+    federation.kill("hub")
+    assert federation.terminate("courier-north") == 0
