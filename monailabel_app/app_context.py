@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from monailabel_app.datastore import SiteDatastore
     from monailabel_app.inference.service import Inference
     from monailabel_app.sessions import SiteSessions
+    from monailabel_app.state.site import SiteState
 
 __all__ = ["Site", "current_site", "open_site"]
 
@@ -84,12 +85,11 @@ class Site:
         return sorted(cases, key=lambda case: parts.get(case) == "holdout")
 
     def close(self) -> None:
-        """Stop the learner and give the state folder back."""
+        """Stop the learner; the state is closed by whoever opened it."""
         global _current
         _current = None
         set_context(None)
         self.interrupt()
-        self.context.state.close()
 
     def interrupt(self) -> None:
         """Let every request that waits for the courier or the learner go; stops the learner."""
@@ -111,8 +111,12 @@ def current_site() -> Site:
     return _current
 
 
-def open_site(settings: SiteSettings) -> Site:
+def open_site(settings: SiteSettings, state: SiteState) -> Site:
     """Build the site; MONAI Label's environment must be set (see :mod:`.settings`).
+
+    Args:
+        settings: what to serve.
+        state: the site's state, owned by this process; the caller closes it after the site.
 
     Raises:
         FedSegError: whatever is wrong with plan, models, split, users or state, before it serves.
@@ -124,54 +128,48 @@ def open_site(settings: SiteSettings) -> Site:
     from monailabel_app.learning.learner import Learner
     from monailabel_app.learning.setup import LearnerSetup
     from monailabel_app.sessions import SiteSessions
-    from monailabel_app.state.site import SiteState
 
     plan = load_plan(settings.plan) if settings.plan else None
     labels = dict(plan.labels if plan else settings.labels or DEFAULT_LABELS)
     authenticator = Authenticator(settings.users, settings.token_seconds)
     segmenters = _segmenters(settings, plan, labels)
-    state = SiteState(settings.state.resolve(), settings.studies.resolve())
-    try:
-        for name, segmenter in segmenters.items():
-            state.versions(name).ensure_base(segmenter.adapter(), segmenter.base_sha256, __version__)
-        if settings.split is not None:
-            state.splits.import_split(read_split(settings.split, settings.name))
-        incoming = state.folder / "incoming"
-        shutil.rmtree(incoming, ignore_errors=True)
-        setup = LearnerSetup(
-            site_name=settings.name,
-            studies=settings.studies.resolve(),
-            specs={name: segmenter.spec for name, segmenter in segmenters.items()},
-            labels=labels,
-            training=plan.training if plan else TrainingSpec(),
-            plan=plan,
-            checkpoint=settings.checkpoint.resolve() if settings.checkpoint else None,
-            threads=settings.threads,
-        )
-        context = SiteContext(
-            site_name=settings.name,
-            state=state,
-            studies=setup.studies,
-            plan=plan,
-            specs=setup.specs,
-            labels=labels,
-            learner=Learner(state, setup),
-            desk=RoundDesk(state, plan, settings.name),
-            training=setup.training,
-            checkpoint=setup.checkpoint,
-        )
-        site = Site(
-            settings=settings,
-            context=context,
-            datastore=SiteDatastore(settings.studies, state.folder / "datastore", IMAGE_SUFFIXES),
-            inference=Inference(segmenters, state.versions),
-            authenticator=authenticator,
-            sessions=SiteSessions(state.folder / "sessions"),
-            incoming=incoming,
-        )
-    except BaseException:
-        state.close()
-        raise
+    for name, segmenter in segmenters.items():
+        state.versions(name).ensure_base(segmenter.adapter(), segmenter.base_sha256, __version__)
+    if settings.split is not None:
+        state.splits.import_split(read_split(settings.split, settings.name))
+    incoming = state.folder / "incoming"
+    shutil.rmtree(incoming, ignore_errors=True)
+    setup = LearnerSetup(
+        site_name=settings.name,
+        studies=settings.studies.resolve(),
+        specs={name: segmenter.spec for name, segmenter in segmenters.items()},
+        labels=labels,
+        training=plan.training if plan else TrainingSpec(),
+        plan=plan,
+        checkpoint=settings.checkpoint.resolve() if settings.checkpoint else None,
+        threads=settings.threads,
+    )
+    context = SiteContext(
+        site_name=settings.name,
+        state=state,
+        studies=setup.studies,
+        plan=plan,
+        specs=setup.specs,
+        labels=labels,
+        learner=Learner(state, setup),
+        desk=RoundDesk(state, plan, settings.name),
+        training=setup.training,
+        checkpoint=setup.checkpoint,
+    )
+    site = Site(
+        settings=settings,
+        context=context,
+        datastore=SiteDatastore(settings.studies, state.folder / "datastore", IMAGE_SUFFIXES),
+        inference=Inference(segmenters, state.versions),
+        authenticator=authenticator,
+        sessions=SiteSessions(state.folder / "sessions"),
+        incoming=incoming,
+    )
     set_context(context)
     _current = site
     return site

@@ -10,9 +10,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import anyio.to_thread
 import uvicorn
@@ -22,12 +21,15 @@ from monailabel_app.settings import SiteSettings, check_settings, configure_mona
 
 if TYPE_CHECKING:
     from monailabel_app.app_context import Site
+    from monailabel_app.state.site import SiteState
 
 __all__ = ["bind", "run_site"]
 
 logger = logging.getLogger(__name__)
 
 _GRACE_S = 5
+_SWITCH_S = 0.001
+"""How long one thread may keep the interpreter from another: a click must not wait for an inference."""
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -37,7 +39,8 @@ def bind(host: str, port: int) -> socket.socket:
         SiteError: the port is in use or may not be used, or the address is not this machine's.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    server = socket.socket(family, socket.SOCK_STREAM)
+    # Only where the protocol is named does asyncio turn Nagle's algorithm off; it delays each reply by 40 ms.
+    server = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     if os.name != "nt":  # there it would let two servers share the port
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -55,8 +58,8 @@ def bind(host: str, port: int) -> socket.socket:
     return server
 
 
-def run_site(settings: SiteSettings) -> None:
-    """Serve until SIGTERM or SIGINT; returns when everything is closed.
+def run_site(settings: SiteSettings) -> NoReturn:
+    """Serve until SIGTERM or SIGINT, close everything, and end the process with status 0.
 
     Raises:
         FedSegError: anything that keeps the site from starting, before it serves.
@@ -69,29 +72,38 @@ def run_site(settings: SiteSettings) -> None:
     listener = bind(settings.host, settings.port)
     try:
         port = listener.getsockname()[1]
-        site, server = _open(settings, listener, port)
-        stop.attach(server)
-        try:
-            server.run(sockets=[listener])
-        finally:
-            site.close()
+        with _own_state(settings) as state:
+            site, server = _open(settings, state, listener, port)
+            stop.attach(server)
+            try:
+                server.run(sockets=[listener])
+            finally:
+                site.close()
     finally:
         listener.close()
     logger.info("stopped")
     _leave(settings.ready_file)
 
 
-def _open(settings: SiteSettings, listener: socket.socket, port: int) -> tuple[Site, SiteServer]:
+def _own_state(settings: SiteSettings) -> SiteState:
+    """Take the state folder before anything heavy is loaded: whether it is free is known at once."""
+    from monailabel_app.state.site import SiteState
+
+    return SiteState(settings.state.resolve(), settings.studies.resolve())
+
+
+def _open(settings: SiteSettings, state: SiteState, listener: socket.socket, port: int) -> tuple[Site, SiteServer]:
     from monailabel_app.imaging.files import IMAGE_SUFFIXES
 
     configure_monailabel(settings, port, IMAGE_SUFFIXES)
     import torch
 
     torch.set_num_threads(settings.threads)
+    sys.setswitchinterval(_SWITCH_S)
     from monailabel_app.app_context import open_site
     from monailabel_app.server import create_app
 
-    site = open_site(settings)
+    site = open_site(settings, state)
     try:
         config = uvicorn.Config(
             create_app(site), log_config=None, access_log=False, timeout_graceful_shutdown=_GRACE_S, server_header=False
@@ -168,11 +180,11 @@ class _Stop:
             raise SystemExit(0)
 
 
-def _leave(ready_file: Path | None, leave: Callable[[int], None] = os._exit) -> None:
-    """End now, although a request's thread may still compute: its client is gone."""
+def _leave(ready_file: Path | None) -> NoReturn:
+    """End now: everything is closed, and a request's thread may still compute for a client that is gone."""
     if ready_file is not None:
         ready_file.unlink(missing_ok=True)
-    if any(t is not threading.current_thread() and not t.daemon and t.is_alive() for t in threading.enumerate()):
-        sys.stderr.flush()
-        sys.stdout.flush()
-        leave(0)
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

@@ -79,15 +79,22 @@ def _merge_openapi(app: FastAPI, stock: FastAPI) -> None:
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None or "x-stock" not in app.openapi_schema:
-            schema = own()
-            theirs = copy.deepcopy(stock.openapi())
-            for path, operations in theirs.get("paths", {}).items():
-                schema["paths"][path] = {**operations, **schema["paths"].get(path, {})}
-            for kind, parts in theirs.get("components", {}).items():
-                mine = schema.setdefault("components", {}).setdefault(kind, {})
-                schema["components"][kind] = {**parts, **mine}
-            schema["x-stock"] = "MONAI Label"
-            app.openapi_schema = schema
+            app.openapi_schema = {**_merged(own(), copy.deepcopy(stock.openapi())), "x-stock": "MONAI Label"}
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _merged(schema: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
+    """``schema`` with the addresses, parameters and components that only ``theirs`` has."""
+    for path, operations in theirs.get("paths", {}).items():
+        for method, operation in operations.items():
+            mine = schema["paths"].setdefault(path, {}).setdefault(method, operation)
+            known = {(p["in"], p["name"]) for p in mine.get("parameters", [])}
+            extra = [p for p in operation.get("parameters", []) if (p["in"], p["name"]) not in known]
+            if extra:  # accepted and ignored, e.g. the token that stock routes take from the query
+                mine["parameters"] = [*mine.get("parameters", []), *extra]
+    for kind, parts in theirs.get("components", {}).items():
+        mine = schema.setdefault("components", {}).setdefault(kind, {})
+        schema["components"][kind] = {**parts, **mine}
+    return schema

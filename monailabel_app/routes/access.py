@@ -11,4 +11,9 @@ from monailabel_app.routes.roles import Admin, Annotator, Reviewer, Viewer
 
 __all__ = ["Admin", "Annotator", "CurrentSite", "Reviewer", "Viewer"]
 
-CurrentSite = Annotated[Site, Depends(current_site)]
+
+async def _site() -> Site:  # async: a plain function would cost a thread change
+    return current_site()
+
+
+CurrentSite = Annotated[Site, Depends(_site)]

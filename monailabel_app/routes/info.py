@@ -1,7 +1,8 @@
 """``GET /info/``: what MONAI Label's clients ask first, and often.
 
-Answered without touching the image folder, a model lock, or the records: counts are kept, the
-champion is a small file. It stays quick while an inference or a training runs.
+Answered on the event loop, without touching the image folder, a model lock, or the records: counts
+are kept, the champion is a small file. Every change of thread would wait for the interpreter lock
+that an inference holds, so there is none, and it stays quick while one runs.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ router = APIRouter(prefix="/info", tags=["App"])
 
 
 @router.get("/", summary="Get App Info")
-def info(site: CurrentSite, user: Viewer) -> dict[str, Any]:
+async def info(site: CurrentSite, user: Viewer) -> dict[str, Any]:
     """MONAI Label's description of the app, and ``fedseg``: this site's own part."""
     described: dict[str, Any] = app_instance().info()
     return {**described, "fedseg": site_info(site, user)}

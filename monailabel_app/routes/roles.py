@@ -7,7 +7,7 @@ local administrator of a site without users.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -19,14 +19,14 @@ from monailabel_app.state.context import SiteContext, get_context
 __all__ = ["Admin", "Annotator", "Courier", "Reviewer", "Site", "Viewer", "require"]
 
 
-def require(role: Role) -> Callable[[Request], User]:
+def require(role: Role) -> Callable[[Request], Awaitable[User]]:
     """A dependency that yields the caller, who has at least ``role``.
 
     Raises (when called):
         Forbidden: the caller's role is weaker.
     """
 
-    def check(request: Request) -> User:
+    async def check(request: Request) -> User:  # async: a plain function would cost a thread change
         user: User = getattr(request.state, "user", None) or LOCAL_ADMIN
         if not role_at_least(user.role, role):
             raise Forbidden(f"{user.name!r} is {user.role}; this needs {role}", "ask an administrator of the site")
@@ -35,7 +35,11 @@ def require(role: Role) -> Callable[[Request], User]:
     return check
 
 
-Site = Annotated[SiteContext, Depends(get_context)]
+async def _context() -> SiteContext:
+    return get_context()
+
+
+Site = Annotated[SiteContext, Depends(_context)]
 Viewer = Annotated[User, Depends(require("viewer"))]
 Annotator = Annotated[User, Depends(require("annotator"))]
 Reviewer = Annotated[User, Depends(require("reviewer"))]

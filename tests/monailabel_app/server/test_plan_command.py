@@ -1,0 +1,79 @@
+"""``fedseg plan create`` and ``show``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from fed_backend.plan import load_plan
+from monailabel_app.cli import plan
+from monailabel_app.models.registry import build_segmenter
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(plan, [str(a) for a in arguments])
+
+
+@pytest.mark.parametrize("model", ["unet", "sam"])
+def test_a_plan_lists_what_its_model_sends(tmp_path: Path, model: str) -> None:
+    out = tmp_path / "plan.json"
+    result = run(
+        "create", "--model", model, "--labels", "tumour=1,oedema=2", "--out", out, "--rounds", "5", "--steps", "7"
+    )
+    assert result.exit_code == 0, result.output
+    made = load_plan(out)
+    segmenter = build_segmenter(made.model, made.labels)
+    assert made.base_sha256 == segmenter.base_sha256
+    assert made.adapter == segmenter.adapter_shapes()
+    assert (made.rounds, made.training.steps, made.labels) == (5, 7, {"tumour": 1, "oedema": 2})
+    assert made.sha256 in result.output
+    assert "MiB" in result.output
+
+
+def test_equal_options_give_equal_plans_and_the_seed_counts(tmp_path: Path) -> None:
+    hashes = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        path = tmp_path / f"{name}.json"
+        assert run("create", "--model", "unet", "--labels", "t=1", "--out", path, "--seed", str(seed)).exit_code == 0
+        hashes.append(load_plan(path).sha256)
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_only_the_named_tensors_travel(tmp_path: Path) -> None:
+    everything, part = tmp_path / "all.json", tmp_path / "part.json"
+    run("create", "--model", "unet", "--labels", "t=1", "--out", everything)
+    names = sorted(load_plan(everything).adapter)
+    prefix = names[0].rpartition(".")[0]
+    assert run("create", "--model", "unet", "--labels", "t=1", "--out", part, "--travels", prefix).exit_code == 0
+    assert set(load_plan(part).adapter) == {n for n in names if n.startswith(prefix)} < set(names)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--labels", "t=0"], "label 't=0'"),
+        (["--labels", "t=1", "--method", "magic"], "no method 'magic'"),
+        (["--labels", "t=1", "--travels", "nothing.like.it"], "'nothing.like.it'"),
+        (["--labels", "t=1", "--base", "sam_tiny"], "model 'unet' has base 'unet'"),
+        (["--labels", "t=1", "--learning-rate", "-1"], "training.learning_rate"),
+        (["--labels", "t=1", "--checkpoint", "nowhere.pth"], "checkpoint 'nowhere.pth'"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(tmp_path: Path, options: list[str], said: str) -> None:
+    result = run("create", "--model", "unet", "--out", tmp_path / "plan.json", *options)
+    assert result.exit_code == 2
+    assert said in result.output
+    assert len(result.output.strip().splitlines()) == 1
+    assert not (tmp_path / "plan.json").exists()
+
+
+def test_show(tmp_path: Path) -> None:
+    out = tmp_path / "plan.json"
+    run("create", "--model", "unet", "--labels", "t=1", "--out", out)
+    assert load_plan(out).sha256 in run("show", out).output
+    assert json.loads(run("show", out, "--json").output)["sha256"] == load_plan(out).sha256
+    out.write_text("{}")
+    assert run("show", out).exit_code == 2
