@@ -110,6 +110,22 @@ def _write(path: Path, data: bytes) -> Path:
     return path
 
 
+def test_records_that_cannot_be_written_leave_no_files(
+    state: SiteState, images: Any, snapshot: Callable[[], object]
+) -> None:
+    images.add("a")
+    state.database.execute(
+        "CREATE TRIGGER full BEFORE INSERT ON corrections BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+    )
+    before = snapshot()
+    with pytest.raises(StateError, match="disk full"):
+        images.submit(state, "a")
+    assert snapshot() == before
+    assert list((state.folder / "corrections").iterdir()) == []
+    state.database.execute("DROP TRIGGER full")
+    images.submit(state, "a")
+
+
 @pytest.mark.parametrize("name", ["", "a\nb", "x" * 300, "nul\x00"])
 def test_unusable_names_are_refused(state: SiteState, images: Any, snapshot: Callable[[], object], name: str) -> None:
     images.add("a")

@@ -78,6 +78,11 @@ def test_without_cases_nothing_is_promoted() -> None:
     assert "No validation case" in decision.reason
 
 
+def test_a_loss_of_exactly_what_is_allowed_is_allowed() -> None:
+    assert decide({"a": {"t": 0.8}}, {"a": {"t": 0.7}}, margin=0.1).promoted
+    assert decide({"a": {"t": 1.0}, "b": {"t": 0.1}}, {"a": {"t": 0.9}, "b": {"t": 0.9}}, 0, -0.1).promoted
+
+
 def test_the_reason_tells_a_clinician_what_happened() -> None:
     better = decide({"a": {"t": 0.5}, "b": {"t": 0.6}}, {"a": {"t": 0.7}, "b": {"t": 0.6}})
     assert better.reason == "Better: mean Dice 0.650 against 0.550 of the version in use, on 2 validation cases."

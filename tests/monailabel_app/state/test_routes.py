@@ -201,7 +201,12 @@ def test_a_round_is_asked_for_fetched_agreed_reported_and_watched(client: TestCl
 def test_only_the_courier_gets_through_its_door(client: TestClient, site: SiteContext) -> None:
     token = site.state.courier_token()
     assert site.state.courier_token_file.stat().st_mode & 0o777 == 0o600
-    for headers in ({}, {"Authorization": f"Bearer {token}x"}, {"Authorization": token}, {"Authorization": "Bearer "}):
+    for headers in (
+        {},
+        {"Authorization": f"Bearer {token}x"},
+        {"Authorization": f"Basic {token}"},
+        {"Authorization": "Bearer "},
+    ):
         for method, address in (
             ("GET", "/federation/courier/requests"),
             ("GET", "/federation/courier/progress"),
