@@ -23,6 +23,7 @@ from monailabel_app.state.context import SiteContext, set_context
 if TYPE_CHECKING:
     from monailabel_app.datastore import SiteDatastore
     from monailabel_app.inference.service import Inference
+    from monailabel_app.interactive.desk import SessionDesk
     from monailabel_app.sessions import SiteSessions
     from monailabel_app.state.site import SiteState
 
@@ -45,6 +46,7 @@ class Site:
         inference: the models that answer.
         authenticator: who may call.
         sessions: images sent for one inference.
+        interactive: sessions of annotators who prompt a model.
         incoming: folder for uploads while they are checked.
     """
 
@@ -54,6 +56,7 @@ class Site:
     inference: Inference
     authenticator: Authenticator
     sessions: SiteSessions
+    interactive: SessionDesk
     incoming: Path
 
     @property
@@ -90,6 +93,7 @@ class Site:
         _current = None
         set_context(None)
         self.interrupt()
+        self.interactive.stop()
 
     def interrupt(self) -> None:
         """Let every request that waits for the courier or the learner go; stops the learner."""
@@ -125,6 +129,7 @@ def open_site(settings: SiteSettings, state: SiteState) -> Site:
     from monailabel_app.datastore import SiteDatastore
     from monailabel_app.federation.rounds import RoundDesk
     from monailabel_app.inference.service import Inference
+    from monailabel_app.interactive.setup import build_desk
     from monailabel_app.learning.learner import Learner
     from monailabel_app.learning.setup import LearnerSetup
     from monailabel_app.sessions import SiteSessions
@@ -161,13 +166,15 @@ def open_site(settings: SiteSettings, state: SiteState) -> Site:
         training=setup.training,
         checkpoint=setup.checkpoint,
     )
+    datastore = SiteDatastore(settings.studies, state.folder / "datastore", IMAGE_SUFFIXES)
     site = Site(
         settings=settings,
         context=context,
-        datastore=SiteDatastore(settings.studies, state.folder / "datastore", IMAGE_SUFFIXES),
+        datastore=datastore,
         inference=Inference(segmenters, state.versions),
         authenticator=authenticator,
         sessions=SiteSessions(state.folder / "sessions"),
+        interactive=build_desk(segmenters, state, datastore.path_of, labels),
         incoming=incoming,
     )
     set_context(context)

@@ -1,0 +1,117 @@
+"""A network as one version made it, never changed again, so that threads share it without locks.
+
+Frozen parameters are shared with the site's other networks of the same base; adapted ones are
+copies with LoRA merged into the weights (``W + s B A``, Hu et al. 2021), which saves two products
+per layer. A new champion becomes a new snapshot beside the old one: requests under way end on the
+network they began with.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from monailabel_app.inference.embeddings.key import adapter_digest, first_adapted_block
+from monailabel_app.models.sam import SamSegmenter
+
+__all__ = ["Snapshot", "take_snapshot"]
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """What answers prompts.
+
+    Attributes:
+        version: id of the version.
+        network: the SAM, in evaluation mode, without gradients.
+        defaults: label -> default prompt [tokens, dim].
+        base: sha256 of the frozen base.
+        image_size: side of the input square in pixels.
+        first_adapted: lowest encoder block that the adapter touches; features below it belong to
+            the base and stay valid for every version.
+        encoder_digest: digest of all adapter tensors of the encoder.
+        numeric: number type of the encoder: ``float32`` or ``bfloat16``.
+        position: SAM's position encoding of the grid [1, dim, h, w].
+    """
+
+    version: str
+    network: nn.Module
+    defaults: Mapping[str, Tensor]
+    base: str
+    image_size: int
+    first_adapted: int
+    encoder_digest: str
+    numeric: str = "float32"
+    position: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        with torch.inference_mode():
+            position: Tensor = self.network.prompt_encoder.get_dense_pe()  # type: ignore[union-attr, operator]
+        object.__setattr__(self, "position", position)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the features; low-resolution masks have four times as many."""
+        rows, columns = self.position.shape[-2:]
+        return int(rows), int(columns)
+
+
+def take_snapshot(
+    segmenter: SamSegmenter, version: str, tensors: Mapping[str, npt.NDArray[Any]], *, numeric: str = "float32"
+) -> Snapshot:
+    """A network with the adapter of one version.
+
+    Args:
+        segmenter: gives the base; not changed, and may serve meanwhile.
+        version: id of the version.
+        tensors: all adapter tensors of the version.
+        numeric: ``float32``, or ``bfloat16`` for the encoder only.
+
+    Raises:
+        AdapterError: the tensors do not fit the model.
+    """
+    original = segmenter.network
+    kept = _shared(original)
+    network, adapter, defaults = copy.deepcopy((original, segmenter.trainable, segmenter.defaults), kept)
+    adapter.write(tensors)
+    _merge_pairs(network)
+    network.requires_grad_(False).eval()
+    if numeric == "bfloat16":
+        network.image_encoder.to(torch.bfloat16)
+    depth = len(network.image_encoder.blocks)
+    names = {name: np.asarray(value) for name, value in tensors.items()}
+    return Snapshot(
+        version=version,
+        network=network,
+        defaults={label: tokens.detach() for label, tokens in defaults.items()},
+        base=segmenter.base_sha256,
+        image_size=segmenter.spec.image_size,
+        first_adapted=first_adapted_block(segmenter.adapter_shapes(), depth),
+        encoder_digest=adapter_digest(names),
+        numeric=numeric,
+    )
+
+
+def _pairs(network: nn.Module) -> list[tuple[str, Any]]:
+    return [(name, module) for name, module in network.named_modules() if hasattr(module, "lora_A")]
+
+
+def _shared(network: nn.Module) -> dict[int, Any]:
+    """Tensors that a copy may share: those that neither training nor merging changes."""
+    merged = {id(p) for _, module in _pairs(network) for p in module.parameters()}
+    tensors = [*network.parameters(), *network.buffers()]
+    return {id(t): t for t in tensors if not t.requires_grad and id(t) not in merged}
+
+
+def _merge_pairs(network: nn.Module) -> None:
+    for name, module in _pairs(network):
+        module.merge(safe_merge=False)
+        parent, _, child = name.rpartition(".")
+        setattr(network.get_submodule(parent), child, module.base_layer)

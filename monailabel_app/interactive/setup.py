@@ -1,0 +1,36 @@
+"""Builds what serves prompts out of the site's parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from monailabel_app.inference.embeddings.disk import DiskStore
+from monailabel_app.interactive.desk import SessionDesk
+from monailabel_app.interactive.engine import Engine
+from monailabel_app.models.base import Segmenter
+from monailabel_app.state.site import SiteState
+
+__all__ = ["EMBEDDINGS", "build_desk"]
+
+EMBEDDINGS = "embeddings"
+"""Folder of stored features, inside the state folder."""
+
+
+def build_desk(
+    segmenters: Mapping[str, Segmenter], state: SiteState, path_of: Callable[[str], Path], labels: Mapping[str, int]
+) -> SessionDesk:
+    """A desk over every model of the site that takes prompts.
+
+    Args:
+        segmenters: the site's models; they are read, never changed.
+        state: records and versions.
+        path_of: file of a known case.
+        labels: label name -> voxel value.
+    """
+    from monailabel_app.models.sam import SamSegmenter  # torch: seconds
+
+    promptable = {name: one for name, one in segmenters.items() if isinstance(one, SamSegmenter)}
+    disk = DiskStore(state.folder / EMBEDDINGS) if promptable else None
+    engines = {name: Engine(name, one, state.versions(name), disk) for name, one in promptable.items()}
+    return SessionDesk(engines, state.prompts, path_of, labels)
