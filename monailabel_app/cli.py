@@ -71,6 +71,8 @@ def site() -> None:
 )
 @click.option("--users", type=_PATH, help="Users file; needed to listen beyond this machine.")
 @click.option("--checkpoint", type=_PATH, help="Checkpoint of SAM ViT-B or MedSAM.")
+@click.option("--tls-cert", type=_PATH, help="Certificate (PEM) for HTTPS.")
+@click.option("--tls-key", type=_PATH, help="Private key (PEM) of the certificate.")
 @click.option("--ready-file", type=_PATH, help="Written once the site serves: JSON with pid, url, state, token_file.")
 @click.option("--upload-limit", type=click.IntRange(1), default=2048, show_default=True, help="Largest upload in MiB.")
 @click.option(

@@ -17,7 +17,7 @@ import anyio.to_thread
 import uvicorn
 
 from monailabel_app.errors import SiteError
-from monailabel_app.settings import SiteSettings, check_settings, configure_monailabel
+from monailabel_app.settings import SiteSettings, check_settings, configure_monailabel, is_loopback
 
 if TYPE_CHECKING:
     from monailabel_app.app_context import Site
@@ -106,10 +106,19 @@ def _open(settings: SiteSettings, state: SiteState, listener: socket.socket, por
     site = open_site(settings, state)
     try:
         config = uvicorn.Config(
-            create_app(site), log_config=None, access_log=False, timeout_graceful_shutdown=_GRACE_S, server_header=False
+            create_app(site),
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=_GRACE_S,
+            server_header=False,
+            ssl_certfile=settings.tls_cert,
+            ssl_keyfile=settings.tls_key,
         )
-        host = f"[{settings.host}]" if listener.family == socket.AF_INET6 else settings.host
-        return site, SiteServer(config, site, f"http://{host}:{port}")
+        scheme = "https" if settings.tls_cert else "http"
+        if scheme == "http" and not is_loopback(settings.host):
+            logger.warning("passwords and images cross the network unencrypted; add --tls-cert and --tls-key")
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        return site, SiteServer(config, site, f"{scheme}://{host}:{port}")
     except BaseException:
         site.close()
         raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import ssl
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -48,6 +49,8 @@ class SiteSettings:
         split: CSV with ``case,part`` (and ``site``) that assigns cases to parts.
         users: JSON file of users; ``None`` is one local administrator.
         checkpoint: base checkpoint of a SAM model.
+        tls_cert: certificate chain (PEM); with ``tls_key`` the site speaks HTTPS.
+        tls_key: its private key (PEM), without a pass phrase.
         ready_file: written once the site serves.
         upload_limit: largest request body in bytes.
         threads: torch threads of the serving process; one leaves a core to the others.
@@ -65,6 +68,8 @@ class SiteSettings:
     split: Path | None = None
     users: Path | None = None
     checkpoint: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
     ready_file: Path | None = None
     upload_limit: int = DEFAULT_UPLOAD_LIMIT
     threads: int = 1
@@ -136,6 +141,7 @@ def check_settings(settings: SiteSettings) -> None:
             f"without users, a site listens on this machine only, not on {settings.host!r}",
             "add --users FILE (make one with `fedseg site user FILE NAME --role admin`), or use --host 127.0.0.1",
         )
+    _check_tls(settings)
     try:
         settings.state.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -144,6 +150,26 @@ def check_settings(settings: SiteSettings) -> None:
         ) from None
     if not os.access(settings.state, os.W_OK | os.X_OK):
         raise SiteError(f"state folder {str(settings.state)!r} cannot be written", "check --state and its permissions")
+
+
+def _check_tls(settings: SiteSettings) -> None:
+    cert, key = settings.tls_cert, settings.tls_key
+    if cert is None and key is None:
+        return
+    if cert is None or key is None:
+        raise SiteError("only one of --tls-cert and --tls-key was given", "give both, or neither for plain HTTP")
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key, password=_no_password)
+    except (OSError, ValueError) as error:  # SSLError is an OSError
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
+        raise SiteError(
+            f"certificate {cert.name!r} and key {key.name!r} cannot be used: {reason}",
+            "give PEM files that belong together, the key without a pass phrase",
+        ) from None
+
+
+def _no_password() -> str:
+    raise ValueError("the key has a pass phrase")
 
 
 def _pairs(labels: LabelSchema) -> str:

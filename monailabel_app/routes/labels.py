@@ -79,9 +79,11 @@ def save_label(
 
 def _correct(site: Site, submission: Submission, info: dict[str, Any]) -> dict[str, Any]:
     """Store a correction; the label that stock clients fetch is a copy of its mask."""
+    site.interactive.flush(submission.case, info["user"])  # the mask shown may be seconds old
     corrections = site.context.state.corrections
     correction = corrections.submit(submission, site.labels)
     site.datastore.save_label(submission.case, str(corrections.mask(correction)), FINAL, info)
+    site.context.learner.warm()  # it will be wanted soon, and imports for seconds
     return {"correction": correction.id, "part": correction.part, "dice_shown": correction.dice_shown}
 
 

@@ -141,11 +141,27 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSite]:
     make_studies(folder / "studies")
     for name, role in (("ada", "admin"), ("ann", "annotator"), ("vic", "viewer")):
         write_user(folder / "users.json", name, role, f"{name} secret")
-    running = serve(
-        folder, "--name", "guarded", "--model", "unet", "--users", str(folder / "users.json"), "--labels", "tumour=1"
-    )
+    split = folder / "split.csv"
+    split.write_text("case,part\nras,train\nlps,validation\n")
+    options = ["--model", "unet", "--users", str(folder / "users.json"), "--labels", "tumour=1", "--split", str(split)]
+    running = serve(folder, "--name", "guarded", *options)
     yield running
     stop(running)
+
+
+@pytest.fixture
+def restart() -> Iterator[Callable[[RunningSite], RunningSite]]:
+    """Start a killed site again on its state, without users; stopped at the end of the test."""
+    started: list[RunningSite] = []
+
+    def again(site: RunningSite) -> RunningSite:
+        (site.studies.parent / "ready.json").unlink(missing_ok=True)
+        started.append(serve(site.studies.parent, "--name", "guarded", "--model", "unet", "--labels", "tumour=1"))
+        return started[-1]
+
+    yield again
+    for site in started:
+        stop(site)
 
 
 @pytest.fixture(scope="session")

@@ -151,3 +151,44 @@ def test_nothing_to_learn_from_and_the_author_is_the_caller(guarded: Any, tmp_pa
     assert reply.status_code == 200, reply.text
     found = requests.get(f"{guarded.url}/corrections", headers=ann, timeout=30).json()["corrections"]
     assert [c["author"] for c in found if c["case"] == "lps"] == ["ann"]
+
+
+def test_kill_9_in_the_middle_of_learning_loses_nothing(
+    guarded: Any, restart: Callable[[Any], Any], until: Until, tmp_path: Path
+) -> None:
+    """The last test of this site: it is killed, and another one takes over its state."""
+    import nibabel as nib
+    import numpy as np
+    import psutil
+
+    ada = token_of(guarded, "ada")
+    image = nib.load(guarded.studies / "ras.nii.gz")
+    mask = np.zeros(image.shape, np.uint8)
+    mask[6:14, 8:18, 2:6] = 1
+    nib.save(nib.Nifti1Image(mask, image.affine), tmp_path / "m.nii.gz")
+    saved = requests.put(
+        f"{guarded.url}/datastore/label?image=ras&tag=final",
+        headers=ada,
+        files={"label": ("m.nii.gz", (tmp_path / "m.nii.gz").read_bytes())},
+        timeout=60,
+    )
+    assert saved.json()["part"] == "train"
+    requests.post(f"{guarded.url}/learning", headers=ada, json={"steps": 5000}, timeout=30).raise_for_status()
+    until(lambda: requests.get(f"{guarded.url}/learning", headers=ada, timeout=30).json()["progress"] > 0)
+    before = {p: requests.get(guarded.url + p, headers=ada, timeout=30).json() for p in ("/corrections", "/versions")}
+    learner = psutil.Process(guarded.process.pid).children()
+    assert learner
+    guarded.process.kill()
+    guarded.process.wait(10)
+    _, alive = psutil.wait_procs(learner, timeout=10)
+    assert not alive, "the learner must not outlive its site"
+
+    again = restart(guarded)
+    assert {path: again.get(path).json() for path in before} == before
+    learning = again.get("/learning").json()
+    assert learning["state"] == "failed"
+    assert "stopped" in learning["message"]
+    assert again.infer("ras").status_code == 200
+    kept = again.get("/datastore/label", params={"label": "ras", "tag": "final"})
+    (tmp_path / "back.nii.gz").write_bytes(kept.content)
+    assert np.array_equal(np.asarray(nib.load(tmp_path / "back.nii.gz").dataobj), mask)

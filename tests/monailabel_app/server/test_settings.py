@@ -99,6 +99,18 @@ def test_a_state_folder_that_is_a_file(settings: SiteSettings) -> None:
         check_settings(settings)
 
 
+def test_certificate_and_key_go_together_and_must_be_readable(settings: SiteSettings, tmp_path: Path) -> None:
+    path = tmp_path / "cert.pem"
+    path.write_text("no certificate")
+    for change, said in (
+        ({"tls_cert": path}, "only one of"),
+        ({"tls_cert": path, "tls_key": tmp_path / "missing.pem"}, "cannot be used"),
+        ({"tls_cert": path, "tls_key": path}, "cannot be used"),
+    ):
+        with pytest.raises(SiteError, match=said):
+            check_settings(replace(settings, **change))
+
+
 def test_port_zero_is_a_free_port_and_a_taken_one_is_said() -> None:
     with bind("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
