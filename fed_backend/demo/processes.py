@@ -13,8 +13,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -26,6 +27,8 @@ from fed_backend.demo.errors import ProcessError
 __all__ = ["ManagedProcess", "ProcessGroup", "tail"]
 
 POLL_S = 0.1
+ORPHAN_S = 2.0
+"""How long descendants may outlive their parent before they are killed."""
 
 
 def tail(path: Path, lines: int = 12) -> str:
@@ -156,22 +159,48 @@ class ManagedProcess:
         if self.running:
             self._popen.terminate()
 
-    def finish(self, grace: float) -> None:
-        """Wait ``grace`` seconds for the end, then kill the process and what is left of its descendants."""
-        try:
-            self._popen.wait(timeout=grace)
-        except subprocess.TimeoutExpired:
+    def finish(self, grace: float, hurry: threading.Event) -> None:
+        """Wait for the end, then kill the process and what is left of its descendants.
+
+        Args:
+            grace: seconds to wait at most.
+            hurry: ends the wait when it is set.
+        """
+        deadline = time.monotonic() + grace
+        while self.running and not hurry.is_set() and time.monotonic() < deadline:
+            time.sleep(POLL_S / 4)
+        if self.running:
             with contextlib.suppress(psutil.NoSuchProcess):
                 self._descendants += psutil.Process(self.pid).children(recursive=True)
             self._popen.kill()
             self._popen.wait()
-        _, alive = psutil.wait_procs(self._descendants, timeout=min(grace, 3.0))
+        alive = _wait_gone(self._descendants, min(grace, ORPHAN_S))
         for process in alive:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)  # whatever still carries the session we made
-        psutil.wait_procs(alive, timeout=3.0)
+        _wait_gone(alive, 3.0)
+
+
+def _wait_gone(processes: Sequence[psutil.Process], timeout: float) -> list[psutil.Process]:
+    """Wait for processes that are not our children; those that are left after ``timeout`` seconds.
+
+    A zombie counts as gone: its new parent, which only has to collect it, may take its time.
+    """
+    deadline = time.monotonic() + timeout
+    while alive := [process for process in processes if not _gone(process)]:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(POLL_S / 4)
+    return alive
+
+
+def _gone(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _ended(code: int) -> str:
@@ -240,16 +269,27 @@ class ProcessGroup:
             process.check()
 
     def stop(self) -> None:
-        """Stop everything that was started; a second Ctrl-C shortens the grace instead of leaving things."""
-        grace, stages = self._grace, self._stages
-        self._stages, self._servers = [], []
-        while stages:
-            stage = stages.pop()
-            try:
+        """Stop everything that was started; a further Ctrl-C meanwhile only ends the waiting."""
+        with _interrupts_deferred() as hurry:
+            self._servers = []
+            while self._stages:
+                stage = self._stages.pop()
                 for process in stage:
                     process.terminate()
                 for process in stage:
-                    process.finish(grace)
-            except KeyboardInterrupt:
-                grace = 0.5
-                stages.append(stage)
+                    process.finish(self._grace, hurry)
+
+
+@contextlib.contextmanager
+def _interrupts_deferred() -> Iterator[threading.Event]:
+    """While the block runs, SIGINT and SIGTERM set the event and raise nothing."""
+    hurry = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield hurry
+        return
+    before = {number: signal.signal(number, lambda *_: hurry.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield hurry
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
