@@ -24,12 +24,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fed_backend.errors import FedSegError
+from fed_backend.errors import FederationError, FedSegError
 from fed_backend.flare.checkpoint import CheckpointStore
 from fed_backend.flare.exchange import Exchange, Presence, Timing
 from fed_backend.flare.messages import Message, Transport, Verdict
 from fed_backend.flare.round_payloads import aggregate_payloads, check_update, global_payload
-from fed_backend.flare.run_state import REASON_CHARS, RoundRecord, Run, SiteRecord, SiteStatus
+from fed_backend.flare.run_state import REASON_CHARS, RoundRecord, Run, SiteStatus
 from fed_backend.flare.verdicts import judge
 from fed_backend.methods import build_method
 from fed_backend.plan import Plan
@@ -128,10 +128,14 @@ class Coordinator:
         if self.draining and self._exchange is None:
             self.drained = True
         if run and run.active and not self.drained:
-            if self._exchange is None:
-                self._begin()
-            if self._exchange is not None:
-                self._advance(self._exchange)
+            try:
+                if self._exchange is None:
+                    self._begin()
+                if self._exchange is not None:
+                    self._advance(self._exchange)
+            except (FederationError, OSError) as error:
+                logger.exception("run %s cannot go on", run.id)
+                self._end("failed", f"the hub cannot go on: {_plain(error)}")
         self._broadcast()
 
     # --- requests --------------------------------------------------------------------------
@@ -203,7 +207,7 @@ class Coordinator:
         if site in exchange.answered:
             return
         seconds = fields.get("seconds")
-        if isinstance(seconds, int | float) and math.isfinite(seconds):
+        if exchange.topic == "train" and isinstance(seconds, int | float) and math.isfinite(seconds):
             self._seconds[site] = float(seconds)
         if not fields.get("ok"):
             self._fail_site(site, str(fields.get("reason", ""))[:REASON_CHARS] or "the site gave no reason")
@@ -220,11 +224,11 @@ class Coordinator:
         assert run is not None
         try:
             check_update(data, self._plan, self._method.shared_keys(), site, run.id, run.round, exchange.bodies[site])
-        except FedSegError as error:
-            logger.warning("refused the update of %s: %s", site, error)
-            self._fail_site(site, str(error))
+            self._saved.updates[site] = self._store.put(data)
+        except (FedSegError, OSError) as error:
+            logger.warning("the update of %s is not taken: %s", site, error)
+            self._fail_site(site, _plain(error))
             return
-        self._saved.updates[site] = self._store.put(data)
         self._bytes_up[site] = len(data)
         exchange.accept(site)
         run.sites[site] = SiteStatus(state="sending", progress=1.0)
@@ -333,7 +337,8 @@ class Coordinator:
     def _finish_round(self) -> None:
         run = self._run
         assert run is not None
-        record = self._record(run)
+        seconds = self._clock() - self._began
+        record = RoundRecord.of(run, seconds, self._bytes_up, self._bytes_down, self._seconds)
         run.history.append(record)
         logger.info("run %s: round %d took %.2f s", run.id, run.round, record.seconds)
         self._exchange = None
@@ -343,27 +348,6 @@ class Coordinator:
             self._changed(save=True)
         else:
             self._end("finished", "")
-
-    def _record(self, run: Run) -> RoundRecord:
-        records = {
-            site: SiteRecord(
-                state=status.state,
-                reason=status.reason,
-                bytes_up=self._bytes_up.get(site, 0),
-                bytes_down=self._bytes_down.get(site, 0),
-                seconds=self._seconds.get(site),
-                promoted=status.promoted,
-            )
-            for site, status in run.sites.items()
-        }
-        return RoundRecord(
-            round=run.round,
-            seconds=round(self._clock() - self._began, 3),
-            bytes_up=sum(r.bytes_up for r in records.values()),
-            bytes_down=sum(r.bytes_down for r in records.values()),
-            dice={site: status.dice for site, status in run.sites.items() if status.dice is not None},
-            sites=records,
-        )
 
     def _end(self, state: str, reason: str) -> None:
         run = self._run
@@ -381,7 +365,13 @@ class Coordinator:
         self._dirty = True
         self._broadcast_at = -math.inf
         if save:
+            self._save()
+
+    def _save(self) -> None:
+        try:
             self._store.save(self._saved)
+        except OSError as error:  # a full disk must not end the process: what was saved before is whole
+            logger.error("the checkpoint cannot be written: %s", _plain(error))
 
     def _broadcast(self) -> None:
         now = self._clock()
@@ -391,3 +381,8 @@ class Coordinator:
         message = Message("status", {"round": self._run.as_json()})
         for site in self._presence.living(now):
             self._transport.post(site, message)
+
+
+def _plain(error: Exception) -> str:
+    """An error for a reader at another hospital: no paths."""
+    return f"its disk: {error.strerror}" if isinstance(error, OSError) else str(error)

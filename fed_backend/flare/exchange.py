@@ -24,7 +24,7 @@ class Timing:
         attempts: how often a round is begun again after a fault of the hub before its run fails.
     """
 
-    alive_s: float = 15.0
+    alive_s: float = 12.0
     join_s: float = 15.0
     repeat_s: float = 5.0
     attempts: int = 3
@@ -116,6 +116,8 @@ class Exchange:
         return due
 
     def _wants(self, site: str, now: float, presence: Presence) -> bool:
+        if presence.refusal(site):
+            return False
         posted = self._posted.get(site)
         if posted is None:
             return True

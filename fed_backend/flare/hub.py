@@ -24,7 +24,7 @@ import psutil
 from fed_backend.errors import FederationError
 from fed_backend.flare.engine import Administration, Overview, place_storage, server_command, write_job
 from fed_backend.flare.kit import DRAIN, JOB_STATE, Kit, hold, remove_jobs, write_json_atomic
-from fed_backend.flare.processes import Child
+from fed_backend.flare.processes import Child, stop_tree
 
 __all__ = ["Hub"]
 
@@ -33,6 +33,10 @@ logger = logging.getLogger(__name__)
 _STEP_S = 0.5
 _FIRST_BACKOFF_S, _MAX_BACKOFF_S = 1.0, 60.0
 _STEADY_S = 60.0
+_ASK_S = 3.0
+_UNRESPONSIVE_S = 30.0
+_AUDIT_BYTES = 20_000_000
+_RENEWED = "is renewed"
 _ENDED = ("FINISHED", "FAILED", "ABANDONED")
 
 
@@ -72,7 +76,7 @@ class Hub:
         self._not_before = 0.0
         self._admin: Administration | None = None
         self._job = ""
-        self._submitted_at = 0.0
+        self._submitted_at = self._asked_at = 0.0
         self._ended: list[str] = []
         self._announced = ""
         self._join_backoff = 0.0
@@ -114,7 +118,7 @@ class Hub:
         try:
             if self._admin is None:
                 self._admin = Administration(self._kit)
-            self._attend(self._admin, self._admin.overview())
+            self._attend(self._admin)
             self._last_error = ""
         except FederationError as error:
             if str(error) != self._last_error:
@@ -133,6 +137,7 @@ class Hub:
             self._server.stop()
             self._server = None
             self._forget_job()
+            self._ended, self._first_seen = [], None
             self._close_admin()
             self._not_before = now + self._server_backoff
             self._server_backoff = min(2 * self._server_backoff, _MAX_BACKOFF_S)
@@ -149,29 +154,40 @@ class Hub:
 
     # --- the job ---------------------------------------------------------------------------
 
-    def _attend(self, admin: Administration, overview: Overview) -> None:
+    def _attend(self, admin: Administration) -> None:
         now = time.monotonic()
+        state = self._job_state()
+        if self._job and self._announced == self._job and self._job_runs(state):
+            # FLARE writes every question into its audit log: ask seldom while all is well.
+            if now - self._asked_at < _ASK_S:
+                return
+            self._trim_audit()
+        self._asked_at = now
+        overview = admin.overview()
         if not self._job:
             if self._should_submit(overview, now):
                 self._submit(admin)
-            return
-        state = self._job_state()
-        if over := self._over(admin, state, now):
-            self._say(f"the federation job {over}; it is submitted again")
-            self._ended.append(self._job)
-            drained = bool(state and state.get("drained"))
-            self._forget_job()
-            self._not_before = now if drained else now + self._job_backoff
-            self._job_backoff = 0.0 if drained else min(max(1.0, 2 * self._job_backoff), _MAX_BACKOFF_S)
-            return
-        if state is None:
-            return
-        self._bury(admin)
-        self._announce(overview)
-        if now - self._submitted_at > _STEADY_S:
-            self._server_backoff, self._job_backoff, self._join_backoff = _FIRST_BACKOFF_S, 0.0, 0.0
-        if joined := self._joined(overview, set(state["living"]), now):
-            self._drain(joined)
+        elif over := self._over(admin, state, now):
+            self._replace(over, now)
+        elif state is not None:
+            self._bury(admin)
+            self._announce(overview)
+            if now - self._submitted_at > _STEADY_S:
+                self._server_backoff, self._job_backoff, self._join_backoff = _FIRST_BACKOFF_S, 0.0, 0.0
+            if joined := self._joined(overview, set(state["living"]), now):
+                self._drain(joined)
+
+    def _job_runs(self, state: dict[str, Any] | None) -> bool:
+        return state is not None and not state.get("drained") and _runs(int(state["pid"]))
+
+    def _replace(self, over: str, now: float) -> None:
+        """Let go of a job that is over; the next one is submitted at once, or soon if it failed often."""
+        self._say(f"the federation job {over}; it is submitted again")
+        self._ended.append(self._job)
+        self._forget_job()
+        drained = over == _RENEWED
+        self._not_before = now if drained else now + self._job_backoff
+        self._job_backoff = 0.0 if drained else min(max(1.0, 2 * self._job_backoff), _MAX_BACKOFF_S)
 
     def _over(self, admin: Administration, state: dict[str, Any] | None, now: float) -> str:
         """Why the job has to be replaced; empty while it is well.
@@ -182,9 +198,12 @@ class Hub:
             if now - self._submitted_at > self._patience.start_s:
                 return "did not come up"
         elif state.get("drained"):
-            return "is renewed"
+            return _RENEWED
         elif not _runs(int(state["pid"])):
             return "lost its process"
+        elif time.time() - (self._kit.run / JOB_STATE).stat().st_mtime > _UNRESPONSIVE_S:
+            stop_tree(int(state["pid"]), grace_s=0)  # it would hold the checkpoint against the next one
+            return "did not respond"
         return "ended" if admin.status(self._job).startswith(_ENDED) else ""
 
     def _bury(self, admin: Administration) -> None:
@@ -210,6 +229,13 @@ class Hub:
         self._submitted_at = time.monotonic()
         self._unheard = {}
         logger.info("submitted job %s", self._job)
+
+    def _trim_audit(self) -> None:
+        """Keep the newest 20 to 40 MB of FLARE's audit log, which grows with every question asked."""
+        log = self._kit.folder / "audit.log"
+        if log.exists() and log.stat().st_size > _AUDIT_BYTES:
+            shutil.copyfile(log, log.with_suffix(".1.log"))
+            os.truncate(log, 0)  # FLARE appends to the open file
 
     def _forget_job(self) -> None:
         self._job = ""

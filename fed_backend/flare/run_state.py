@@ -44,7 +44,7 @@ class SiteStatus(BaseModel):
 
 
 class SiteRecord(BaseModel):
-    """What one site did in a finished round; bytes as carried, seconds of training and sending."""
+    """What one site did in a finished round; bytes as carried, seconds of its training."""
 
     state: SiteState
     reason: str = ""
@@ -63,6 +63,39 @@ class RoundRecord(BaseModel):
     bytes_down: int
     dice: dict[str, float] = Field(default_factory=dict)
     sites: dict[str, SiteRecord] = Field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, run: Run, seconds: float, up: Mapping[str, int], down: Mapping[str, int], spent: Mapping[str, float]
+    ) -> RoundRecord:
+        """The record of the round that ``run`` is in.
+
+        Args:
+            run: the run, with the final status of each site.
+            seconds: wall time of the round.
+            up: site -> bytes of its update.
+            down: site -> bytes sent to it.
+            spent: site -> seconds of its training.
+        """
+        records = {
+            site: SiteRecord(
+                state=status.state,
+                reason=status.reason,
+                bytes_up=up.get(site, 0),
+                bytes_down=down.get(site, 0),
+                seconds=spent.get(site),
+                promoted=status.promoted,
+            )
+            for site, status in run.sites.items()
+        }
+        return cls(
+            round=run.round,
+            seconds=round(seconds, 3),
+            bytes_up=sum(record.bytes_up for record in records.values()),
+            bytes_down=sum(record.bytes_down for record in records.values()),
+            dice={site: status.dice for site, status in run.sites.items() if status.dice is not None},
+            sites=records,
+        )
 
 
 class Run(BaseModel):
