@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import random
 import subprocess
 import sys
@@ -214,3 +215,62 @@ def test_killed_at_any_moment_the_store_stays_whole(tmp_path: Path) -> None:
     for version in (f.name for f in folder.iterdir() if f.is_dir()):
         again.load(version)
     assert len(again.list()) > 6
+
+
+EVERY_LINE = """
+import os, shutil, signal, sys
+from pathlib import Path
+import numpy as np
+from monailabel_app.state.versions import NewVersion, VersionStore
+
+origin = Path(sys.argv[1])
+VersionStore(origin, "unet").ensure_base({"w": np.zeros((8, 8), np.float32)}, "b" * 64)
+
+
+def change(folder, lines):
+    left = [lines]
+
+    def trace(frame, event, argument):
+        name = frame.f_code.co_filename
+        if "monailabel_app/state" not in name and "shutil" not in name:
+            return None
+        if event == "line":
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+
+    writer = VersionStore(folder, "unet")
+    record = NewVersion(origin="learning", parent=writer.champion(), base_sha256="b" * 64)
+    sys.settrace(trace)
+    made = writer.create({"w": np.full((8, 8), lines, np.float32)}, record)
+    writer.promote(made.id, "better")
+    os._exit(0)
+
+
+for lines in range(1, 2000):
+    folder = origin.with_name(f"killed-{lines}")
+    shutil.copytree(origin, folder)
+    child = os.fork()
+    if child == 0:
+        change(folder, lines)
+    killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    reader = VersionStore(folder, "unet")
+    reader.load(reader.champion())
+    for version in folder.glob("unet-*"):
+        reader.load(version.name)
+    assert not list(folder.glob(".tmp-*"))
+    if not killed:
+        break
+print(lines, reader.champion())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_killed_before_any_line_of_storing_and_promoting_nothing_is_half(tmp_path: Path) -> None:
+    ran = subprocess.run([sys.executable, "-c", EVERY_LINE, str(tmp_path / "unet")], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    lines, champion = ran.stdout.split()
+    assert int(lines) > 50, "the trace reached the store"
+    assert champion.startswith("unet-")
