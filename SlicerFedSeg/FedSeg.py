@@ -82,6 +82,7 @@ class FedSegWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMixin
         slicer.util.VTKObservationMixin.__init__(self)
         self.logic = None
         self.ui = None
+        self._case_shown = None
 
     def setup(self):
         """Build the panel (called by Slicer once)."""
@@ -198,11 +199,14 @@ class FedSegWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMixin
         self.ui.passwordEdit.clear()
 
     def _point(self, pointer):
-        if self._pointers[pointer].checked:
-            self._check_pointer(pointer)
+        wanted = self._pointers[pointer].checked
+        if wanted:
             self.controller.casework.point(pointer)
         else:
             self.controller.casework.stop_pointing()
+        interaction = slicer.app.applicationLogic().GetInteractionNode()
+        placing = wanted and interaction.GetCurrentInteractionMode() == interaction.Place
+        self._check_pointer(pointer if placing else None)
 
     def _check_pointer(self, chosen):
         for pointer, button in self._pointers.items():
@@ -273,6 +277,9 @@ class FedSegWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMixin
         _fill(ui.structureBox, site.schema.names if site else ())
         model = site.model(view.model) if site else None
         ui.promptPanel.visible = model is not None and model.prompts
+        if view.case is None or view.case.id != self._case_shown:
+            self._case_shown = view.case.id if view.case is not None else None
+            ui.nothingBox.checked = False  # it was said of another case
         ui.caseLabel.visible = view.case is not None
         ui.answerLabel.visible = view.case is not None and bool(view.case.answered_by)
         if view.case is not None:

@@ -23,7 +23,7 @@ from .protocol import LabelSchema, Mask, NextCase, Prompts, Receipt, SiteInfo, m
 from .transport import Transport, Upload
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-MASK_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".png")
+MASK_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 _INFER_SECONDS = 300.0
 _TRANSFER_SECONDS = 120.0

@@ -98,7 +98,7 @@ def learning_words(learning: Learning | None) -> str:
             compared = f" (Dice {result.dice_champion:.2f} → {result.dice_challenger:.2f})"
         return f"{verdict}{compared}. {result.reason}".strip()
     words = _LEARNING.get(learning.state, f"State: {learning.state}.")
-    if learning.message:
+    if learning.message and learning.state != "idle":
         words = f"{words} {learning.message}"
     if learning.running and learning.seconds_left is not None:
         words = f"{words.rstrip('.')}: {seconds_in_words(learning.seconds_left)} left."

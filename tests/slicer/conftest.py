@@ -20,6 +20,11 @@ MODULE = HERE.parents[1] / "SlicerFedSeg"
 if all(importlib.util.find_spec(name) for name in ("slicer", "PySide6")):
     sys.path[:0] = [str(HERE), str(MODULE), str(MODULE / "Testing")]
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    # Python 3.12 made None immortal; below it, PySide6 6.12.0 loses a reference to None in every call, and crashes.
+    import PySide6
+
+    if sys.version_info < (3, 12) and PySide6.__version_info__[:2] == (6, 12):
+        raise pytest.UsageError("PySide6 6.12 crashes on this Python: install PySide6-Essentials<6.12")
 else:
     collect_ignore_glob = ["test_*.py"]
 

@@ -75,6 +75,7 @@ class PanelDriver:
         """Replace the text of a field by typing."""
         field = QtWidgets.QComboBox.lineEdit(edit) if isinstance(edit, QtWidgets.QComboBox) else edit
         QtWidgets.QLineEdit.selectAll(field)
+        QtTest.QTest.keyClick(field, QtCore.Qt.Key.Key_Delete)
         QtTest.QTest.keyClicks(field, text)
         self.process()
 
@@ -95,6 +96,12 @@ class PanelDriver:
         """Press 'Next case' and wait for it."""
         self.click(self.ui.nextButton)
         self.until(lambda: self.view.phase.name == "OPEN", "for the case")
+
+    def segment(self) -> None:
+        """Press 'Segment' and wait for the mask."""
+        self.click(self.ui.segmentButton)
+        self.until(lambda: self.view.phase.name != "SEGMENTING", "for the mask")
+        assert self.view.case.answered_by, self.says
 
     def shoot(self, name: str) -> None:
         """Photograph the panel and check that nothing is cut off."""

@@ -282,8 +282,8 @@ def running_round() -> dict[str, Any]:
     """A federated run in its second round."""
     past = {"round": 1, "seconds": 52.0, "bytes_up": 1200000, "bytes_down": 2300000, "sites": {}}
     return {
-        "id": "r1", "state": "running", "started_by": "north", "method": "fedavg", "rounds": 3, "round": 2, "reason": "",
-        "sites": {
+        "id": "r1", "state": "running", "started_by": "north", "method": "fedavg", "rounds": 3, "round": 2,
+        "reason": "", "sites": {
             "north": {"state": "training", "progress": 0.4, "reason": "", "dice": 0.71, "promoted": True},
             "south": {"state": "aggregated", "progress": 1.0, "reason": "", "dice": 0.66, "promoted": False},
             "west": {"state": "failed", "progress": 0.1, "reason": "courier lost", "dice": None, "promoted": None},

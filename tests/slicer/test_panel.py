@@ -1,7 +1,11 @@
-"""L2: the panel by clicks, every state and error, with a real loopback server; one picture per state."""
+"""L2: the panel by clicks, every state and error, with a real loopback server; one picture per state.
+
+``FEDSEG_SHOTS=folder`` keeps the pictures.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +14,8 @@ import numpy as np
 import pytest
 import site_peer
 from panel_driver import PanelDriver, shots_folder
-from site_peer import SitePeer
-from volume_files import read_nifti, read_nrrd
+from site_peer import SitePeer, running_round
+from volume_files import nrrd, read_nifti, read_nrrd
 
 
 @pytest.fixture(scope="session")
@@ -61,18 +65,450 @@ def test_the_main_job_from_connect_to_submit(panel: PanelDriver, peer: SitePeer)
     panel.shoot("04-connected")
     panel.open_case()
     assert "case-01" in panel.ui.caseLabel.text
-    panel.click(panel.ui.segmentButton)
-    panel.until(lambda: "unet-0001" in panel.ui.answerLabel.text, "for the mask")
-    panel.shoot("06-segmented")
+    assert "least certain" in panel.ui.caseLabel.text
+    panel.shoot("06-case-open")
+    panel.segment()
+    assert "unet-0001" in panel.ui.answerLabel.text
+    panel.shoot("08-segmented")
     panel.click(panel.ui.submitButton)
     assert panel.ui.consentFrame.visible
-    panel.shoot("07-consent")
+    panel.shoot("11-consent")
     assert peer.count("PUT", "/datastore/label") == 0
     panel.click(panel.ui.agreeButton)
     panel.until(lambda: "is submitted" in panel.says, "for the receipt")
-    panel.shoot("08-submitted")
+    assert "Dice 0.91" in panel.says
+    panel.shoot("13-submitted")
     sent = peer.wait_for("PUT", "/datastore/label")[0]
     assert sent.query == {"image": "case-01", "tag": "final"}
     voxels, affine = read_nrrd(sent.form["label"])
     assert np.array_equal(voxels, site_peer.mask())
     assert np.allclose(affine, site_peer.AFFINE, atol=1e-9)
+    panel.click(panel.ui.submitButton)  # asked once per server only
+    peer.wait_for("PUT", "/datastore/label", 2)
+
+
+def test_the_connection_is_tested_without_connecting(panel: PanelDriver, peer: SitePeer) -> None:
+    panel.type(panel.ui.serverBox, peer.url)
+    panel.click(panel.ui.testButton)
+    panel.until(lambda: "Reachable" in panel.says, "for the answer")
+    for part in ("site 'north'", "FedSeg 0.1.0", "annotator", "unet, sam", "runs on this computer"):
+        assert part in panel.says
+    assert panel.view.phase.name == "OFFLINE"
+    panel.shoot("02-tested")
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [("ftp://x", "not a way to reach"), ("http://127.0.0.1:1", "Nothing answers"), ("", "no server address")],
+)
+def test_an_address_that_does_not_work_says_so(panel: PanelDriver, url: str, says: str) -> None:
+    panel.type(panel.ui.serverBox, url)
+    panel.click(panel.ui.testButton)
+    panel.until(lambda: says in panel.says, "for the answer")
+    panel.click(panel.ui.connectButton)
+    panel.until(lambda: panel.view.phase.name == "OFFLINE" and says in panel.says, "for the failure")
+    assert panel.ui.hintLabel.text
+    if says == "Nothing answers":
+        panel.shoot("03-unreachable")
+
+
+def test_an_unverified_server_gets_nothing(panel: PanelDriver, certificate: tuple[Path, Path]) -> None:
+    with SitePeer(tls=certificate) as peer:
+        panel.type(panel.ui.serverBox, peer.url)
+        panel.click(panel.ui.connectButton)
+        panel.until(lambda: "could not prove who it is" in panel.says, "for the refusal")
+        panel.shoot("03-tls-refused")
+        assert peer.received == []
+        panel.ui.settingsSection.collapsed = False
+        panel.ui.caFileEdit.currentPath = str(certificate[0])
+        panel.click(panel.ui.connectButton)
+        panel.until(lambda: panel.view.phase.name == "READY", "for the connection")
+        assert "Encrypted" in panel.ui.siteLabel.text
+
+
+def test_a_slow_server_can_be_left(panel: PanelDriver, peer: SitePeer) -> None:
+    peer.hold("GET", "/info/")
+    panel.type(panel.ui.serverBox, peer.url)
+    panel.click(panel.ui.connectButton)
+    peer.wait_for("GET", "/info/")
+    panel.shoot("03-connecting")
+    panel.click(panel.ui.cancelButton)
+    panel.until(lambda: panel.says == "Stopped.", "for the stop")
+    assert panel.view.phase.name == "OFFLINE"
+
+
+def test_signing_in(panel: PanelDriver, peer: SitePeer) -> None:
+    peer.users["ada"] = "secret"
+    panel.connect(peer.url)
+    assert panel.view.phase.name == "SIGN_IN"
+    panel.type(panel.ui.userEdit, "ada")
+    panel.type(panel.ui.passwordEdit, "wrong")
+    panel.shoot("03-sign-in")
+    panel.click(panel.ui.signInButton)
+    panel.until(lambda: "Wrong name or password" in panel.says, "for the refusal")
+    assert panel.ui.passwordEdit.text == ""
+    panel.type(panel.ui.passwordEdit, "secret\r")
+    panel.until(lambda: panel.view.phase.name == "READY", "for the sign-in")
+    panel.open_case()
+    assert not panel.ui.signInPanel.visible
+
+
+def test_a_sign_in_that_runs_out_keeps_the_case(panel: PanelDriver, peer: SitePeer) -> None:
+    panel.connect(peer.url)
+    panel.open_case()
+    panel.segment()
+    peer.users["ada"] = "secret"
+    panel.click(panel.ui.segmentButton)
+    panel.until(lambda: panel.view.phase.name == "SIGN_IN", "for the sign-in")
+    panel.type(panel.ui.userEdit, "ada")
+    panel.type(panel.ui.passwordEdit, "secret\r")
+    panel.until(lambda: panel.view.phase.name == "OPEN", "for the case")
+    panel.segment()
+
+
+def test_fetching_and_segmenting_can_be_stopped(panel: PanelDriver, peer: SitePeer) -> None:
+    panel.connect(peer.url)
+    gate = peer.hold("GET", "/datastore/image")
+    panel.click(panel.ui.nextButton)
+    peer.wait_for("GET", "/datastore/image")
+    panel.shoot("05-fetching")
+    panel.click(panel.ui.cancelButton)
+    panel.until(lambda: panel.says == "Stopped.", "for the stop")
+    assert panel.view.phase.name == "READY"
+    peer.gates.clear()
+    gate.set()
+    panel.open_case()
+    peer.hold("POST", "/infer/unet")
+    panel.click(panel.ui.segmentButton)
+    peer.wait_for("POST", "/infer/unet")
+    assert not panel.ui.submitButton.enabled
+    assert "Wait until this is done" in panel.ui.submitButton.toolTip
+    panel.shoot("07-segmenting")
+    panel.click(panel.ui.cancelButton)
+    panel.until(lambda: panel.view.phase.name == "OPEN", "for the stop")
+
+
+@pytest.mark.parametrize("strategy", ["random", "uncertainty"])
+def test_the_chosen_strategy_is_asked(panel: PanelDriver, peer: SitePeer, strategy: str) -> None:
+    panel.connect(peer.url)
+    panel.choose(panel.ui.strategyBox, strategy)
+    panel.open_case()
+    assert peer.count("POST", f"/activelearning/{strategy}") == 1
+
+
+def test_no_case_left(panel: PanelDriver, peer: SitePeer) -> None:
+    peer.cases.clear()
+    panel.connect(peer.url)
+    panel.click(panel.ui.nextButton)
+    panel.until(lambda: "no case left" in panel.says, "for the answer")
+    assert panel.view.phase.name == "READY"
+
+
+def test_an_image_that_cannot_be_read_keeps_the_old_case(panel: PanelDriver, peer: SitePeer) -> None:
+    panel.connect(peer.url)
+    panel.open_case()
+    peer.image = b"nonsense"
+    panel.click(panel.ui.nextButton)
+    panel.until(lambda: "cannot read the image of 'case-02'" in panel.says, "for the failure")
+    assert panel.view.case.id == "case-01"
+    panel.segment()
+
+
+def test_an_unsubmitted_mask_is_not_left_by_accident(panel: PanelDriver, peer: SitePeer) -> None:
+    panel.connect(peer.url)
+    panel.open_case()
+    panel.segment()
+    panel.click(panel.ui.nextButton)
+    assert "'case-01' is not submitted" in panel.says
+    panel.shoot("09-not-submitted")
+    panel.click(panel.ui.nextButton)
+    panel.until(lambda: panel.view.case.id == "case-02", "for the next case")
+
+
+def place(panel: PanelDriver, scene: Any, button: Any, ijk: tuple[int, int, int]) -> None:
+    """Press a pointing button; what a click in a slice view does then is adding a point to the active node."""
+    import slicer
+
+    panel.click(button)
+    logic = slicer.app.applicationLogic()
+    assert logic.GetInteractionNode().GetCurrentInteractionMode() == logic.GetInteractionNode().Place
+    node = scene.GetNodeByID(logic.GetSelectionNode().GetActivePlaceNodeID())
+    node.AddControlPointWorld(*(site_peer.AFFINE @ [*ijk, 1])[:3])
+    panel.process()
+
+
+def test_points_are_asked_consent_for_and_sent_in_voxels(panel: PanelDriver, scene: Any, peer: SitePeer) -> None:
+    panel.connect(peer.url)
+    panel.open_case()
+    assert not panel.ui.promptPanel.visible
+    panel.choose(panel.ui.modelBox, "sam")
+    panel.choose(panel.ui.structureBox, "tumour")
+    panel.click(panel.ui.segmentPromptsButton)
+    assert "no points and no box" in panel.says
+    place(panel, scene, panel.ui.includeButton, (14, 10, 6))
+    assert panel.ui.includeButton.checked
+    place(panel, scene, panel.ui.excludeButton, (2, 3, 4))
+    assert not panel.ui.includeButton.checked
+    panel.shoot("10-points")
+    panel.click(panel.ui.segmentPromptsButton)
+    assert panel.ui.consentFrame.visible
+    panel.click(panel.ui.declineButton)
+    assert "Nothing was sent" in panel.says
+    assert peer.count("POST", "/infer/sam") == 0
+    panel.click(panel.ui.segmentPromptsButton)
+    panel.click(panel.ui.agreeButton)
+    panel.until(lambda: "sam-0001" in panel.ui.answerLabel.text, "for the mask")
+    params = json.loads(peer.wait_for("POST", "/infer/sam")[0].form["params"])
+    assert (params["label"], params["foreground"], params["background"]) == ("tumour", [[14, 10, 6]], [[2, 3, 4]])
+    panel.click(panel.ui.clearButton)
+    panel.click(panel.ui.segmentPromptsButton)
+    assert "no points and no box" in panel.says
+
+
+def test_pointing_ends_with_slicers_own_mouse_mode(panel: PanelDriver, peer: SitePeer) -> None:
+    import slicer
+
+    panel.connect(peer.url)
+    panel.open_case()
+    panel.choose(panel.ui.modelBox, "sam")
+    panel.click(panel.ui.boxButton)
+    assert panel.ui.boxButton.checked
+    slicer.app.applicationLogic().GetInteractionNode().SwitchToViewTransformMode()  # as Escape does
+    assert not panel.ui.boxButton.checked
+    panel.click(panel.ui.includeButton)
+    panel.click(panel.ui.includeButton)
+    assert not panel.ui.includeButton.checked
+
+
+def test_an_empty_mask_must_be_meant(panel: PanelDriver, peer: SitePeer) -> None:
+    panel.connect(peer.url)
+    panel.open_case()
+    panel.click(panel.ui.submitButton)
+    assert "No voxel is marked" in panel.says
+    assert not panel.ui.consentFrame.visible
+    panel.shoot("12-empty")
+    panel.click(panel.ui.nothingBox)
+    panel.click(panel.ui.submitButton)
+    panel.click(panel.ui.agreeButton)
+    panel.until(lambda: "is submitted" in panel.says, "for the receipt")
+    assert not read_nrrd(peer.wait_for("PUT", "/datastore/label")[0].form["label"])[0].any()
+    panel.open_case()
+    assert not panel.ui.nothingBox.checked  # it was said of the other case
+
+
+def test_a_mask_for_another_grid_changes_nothing(panel: PanelDriver, peer: SitePeer) -> None:
+    panel.connect(peer.url)
+    panel.open_case()
+    panel.segment()
+    shifted = site_peer.AFFINE.copy()
+    shifted[0, 3] += 5
+    peer.mask = nrrd(site_peer.mask(2), shifted)
+    panel.click(panel.ui.segmentButton)
+    panel.until(lambda: "voxels away from the image" in panel.says, "for the refusal")
+    panel.click(panel.ui.submitButton)
+    panel.click(panel.ui.agreeButton)
+    sent = peer.wait_for("PUT", "/datastore/label")[0]
+    assert np.array_equal(read_nrrd(sent.form["label"])[0], site_peer.mask())
+
+
+def test_a_refused_submission_can_be_sent_again(panel: PanelDriver, peer: SitePeer) -> None:
+    panel.connect(peer.url)
+    panel.open_case()
+    panel.segment()
+    peer.refuse("PUT", "/datastore/label", 422, error="GeometryError", detail="It does not fit.", hint="Reload it.")
+    panel.click(panel.ui.submitButton)
+    panel.click(panel.ui.agreeButton)
+    panel.until(lambda: panel.says == "It does not fit. Reload it.", "for the refusal")
+    panel.shoot("14-refused")
+    assert not panel.view.case.submitted
+    peer.replies.clear()
+    panel.click(panel.ui.submitButton)
+    panel.until(lambda: "is submitted" in panel.says, "for the receipt")
+
+
+def test_consent_can_be_withdrawn(panel: PanelDriver, peer: SitePeer) -> None:
+    panel.connect(peer.url)
+    panel.open_case()
+    panel.segment()
+    panel.click(panel.ui.submitButton)
+    panel.click(panel.ui.agreeButton)
+    peer.wait_for("PUT", "/datastore/label")
+    panel.until(lambda: panel.view.phase.name == "OPEN", "for the receipt")
+    panel.ui.settingsSection.collapsed = False
+    panel.shoot("15-settings")
+    panel.click(panel.ui.withdrawButton)
+    assert not panel.ui.withdrawButton.enabled
+    panel.click(panel.ui.submitButton)
+    assert panel.ui.consentFrame.visible
+    assert peer.count("PUT", "/datastore/label") == 1
+
+
+def test_learning_is_started_watched_and_stopped(panel: PanelDriver, peer: SitePeer) -> None:
+    panel.connect(peer.url)
+    panel.click(panel.ui.learnButton)
+    panel.until(lambda: "about 2 min left" in panel.ui.learningLabel.text, "for the progress")
+    assert panel.ui.learningBar.value == 350
+    assert not panel.ui.learnButton.enabled
+    panel.shoot("16-learning")
+    panel.click(panel.ui.stopLearningButton)
+    panel.until(lambda: "stopped" in panel.ui.learningLabel.text, "for the stop")
+    reason = "Mean Dice on 2 validation cases rose by 0.05."
+    peer.learning |= {"state": "done", "result": {"version": "unet-0002", "promoted": True, "reason": reason,
+                                                  "dice_champion": 0.7, "dice_challenger": 0.75}}  # fmt: skip
+    panel.until(lambda: "unet-0002 serves now (Dice 0.70 → 0.75)" in panel.ui.learningLabel.text, "for the result")
+    panel.shoot("17-learned")
+
+
+def test_learning_without_corrections_says_what_to_do(panel: PanelDriver, peer: SitePeer) -> None:
+    peer.refuse("POST", "/learning", 409, error="Conflict", detail="No corrections yet.", hint="Correct a case first.")
+    panel.connect(peer.url)
+    panel.click(panel.ui.learnButton)
+    panel.until(lambda: panel.says == "No corrections yet. Correct a case first.", "for the refusal")
+    assert panel.ui.learnButton.enabled
+
+
+def test_a_round_is_started_watched_and_stopped(panel: PanelDriver, peer: SitePeer) -> None:
+    panel.connect(peer.url)
+    panel.until(lambda: "glioma" in panel.ui.federationLabel.text, "for the plan")
+    panel.ui.roundsBox.value = 3
+    panel.click(panel.ui.startRoundButton)
+    panel.until(lambda: "Round 2 of 3 is running" in panel.ui.federationLabel.text, "for the round")
+    assert json.loads(peer.wait_for("POST", "/federation/rounds")[0].body) == {"rounds": 3}
+    table = panel.ui.sitesTable
+    rows = [[table.item(row, column).text() for column in range(4)] for row in range(table.rowCount)]
+    assert rows == [
+        ["north", "training 40%", "0.71", "taken"],
+        ["south", "aggregated", "0.66", "kept its own"],
+        ["west", "failed: courier lost", "–", "–"],
+    ]
+    assert "Round 1: north 0.68, south 0.66, west 0.59 · 3.5 MB · 52 s" in panel.ui.historyLabel.text
+    panel.shoot("18-round")
+    peer.round["sites"]["north"] |= {"state": "sending"}
+    panel.until(lambda: table.item(0, 1).text() == "sending", "for the change")
+    panel.click(panel.ui.stopRoundButton)
+    panel.until(lambda: "Stopped by north" in panel.ui.federationLabel.text, "for the stop")
+    assert panel.ui.startRoundButton.enabled
+
+
+def test_a_round_that_another_site_started_is_shown(panel: PanelDriver, peer: SitePeer) -> None:
+    peer.round = running_round() | {"started_by": "south"}
+    peer.federation["rounds"] = [{"id": "r1"}]
+    panel.connect(peer.url)
+    panel.until(lambda: "Started by south" in panel.ui.federationLabel.text, "for the round")
+    assert not panel.ui.startRoundButton.enabled
+
+
+def test_a_round_without_a_courier_says_how_to_start_it(panel: PanelDriver, peer: SitePeer) -> None:
+    hint = "Start it with 'fedseg courier start'."
+    peer.refuse("POST", "/federation/rounds", 503, error="Unavailable", detail="No courier.", hint=hint)
+    peer.federation["courier"]["connected"] = False
+    panel.connect(peer.url)
+    panel.until(lambda: "courier is not connected" in panel.ui.federationLabel.text, "for the federation")
+    panel.click(panel.ui.startRoundButton)
+    panel.until(lambda: panel.says == f"No courier. {hint}", "for the refusal")
+
+
+def test_a_lost_site_is_told_and_found_again(panel: PanelDriver, peer: SitePeer, monkeypatch: Any) -> None:
+    from FedSegLib import watching
+
+    monkeypatch.setattr(watching, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(watching, "FAILED_SECONDS", 0.05)
+    panel.connect(peer.url)
+    peer.refuse("GET", "/learning", 500, detail="The disk is full.")
+    panel.until(lambda: "cannot be watched at the moment: The disk is full." in panel.ui.siteLabel.text, "for the loss")
+    panel.shoot("19-lost")
+    peer.replies.clear()
+    panel.until(lambda: "cannot be watched" not in panel.ui.siteLabel.text, "for the return")
+
+
+def test_a_stock_server_offers_less_and_works(panel: PanelDriver, stock_peer: SitePeer) -> None:
+    panel.connect(stock_peer.url)
+    assert "stock MONAI Label" in panel.ui.siteLabel.text
+    assert not panel.ui.learningSection.visible
+    assert not panel.ui.federationSection.visible
+    panel.open_case()
+    panel.segment()
+    panel.shoot("20-stock")
+    panel.click(panel.ui.submitButton)
+    assert "not a FedSeg site" in panel.ui.consentLabel.text
+    panel.click(panel.ui.agreeButton)
+    panel.until(lambda: "is submitted" in panel.says, "for the receipt")
+    sent = stock_peer.wait_for("PUT", "/datastore/label")[0]
+    assert sent.form["label.filename"] == "mask.nii.gz"
+    assert np.array_equal(read_nifti(sent.form["label"]), site_peer.mask())
+    paths = {item.path for item in stock_peer.received}
+    assert not {path for path in paths if path.startswith(("/learning", "/federation"))}
+
+
+def test_a_viewer_may_look_only(panel: PanelDriver, peer: SitePeer) -> None:
+    peer.role = "viewer"
+    panel.connect(peer.url)
+    panel.open_case()
+    panel.segment()
+    assert not panel.ui.submitButton.enabled
+    assert "viewer" in panel.ui.submitButton.toolTip
+
+
+def test_closing_the_scene_lets_go_of_the_case(panel: PanelDriver, scene: Any, peer: SitePeer) -> None:
+    panel.connect(peer.url)
+    panel.open_case()
+    peer.hold("POST", "/infer/unet")
+    panel.click(panel.ui.segmentButton)
+    peer.wait_for("POST", "/infer/unet")
+    scene.Clear(0)
+    panel.process()
+    assert panel.view.phase.name == "READY"
+    assert "scene was closed" in panel.says
+    peer.gates.pop(("POST", "/infer/unet")).set()
+    panel.open_case()
+    panel.segment()
+
+
+def test_disconnecting_keeps_the_work_in_the_scene(panel: PanelDriver, scene: Any, peer: SitePeer) -> None:
+    panel.connect(peer.url)
+    panel.open_case()
+    panel.segment()
+    panel.click(panel.ui.disconnectButton)
+    assert panel.view.phase.name == "OFFLINE"
+    assert scene.GetNodesByClass("vtkMRMLSegmentationNode").GetNumberOfItems() == 1
+    panel.until(lambda: not panel.widget.timer.active, "for the timer to rest")
+    panel.connect(peer.url)
+    panel.open_case()
+
+
+def test_the_server_and_the_name_are_remembered(qapp: Any, panel: PanelDriver, peer: SitePeer, tmp_path: Path) -> None:
+    panel.ui.settingsSection.collapsed = False
+    panel.type(panel.ui.authorEdit, "Ada")
+    panel.connect(peer.url)
+    second = PanelDriver(qapp, tmp_path)
+    assert second.ui.serverBox.currentText == peer.url
+    assert second.ui.authorEdit.text == "Ada"
+    second.close()
+
+
+def test_taking_the_panel_down_in_the_middle_leaves_nothing_behind(panel: PanelDriver, peer: SitePeer) -> None:
+    import slicer
+
+    before = set(Path(slicer.app.temporaryPath).glob("fedseg-*"))
+    panel.connect(peer.url)
+    peer.hold("POST", "/activelearning/random")
+    panel.click(panel.ui.nextButton)
+    peer.wait_for("POST", "/activelearning/random")
+    panel.widget.cleanup()
+    assert len(set(Path(slicer.app.temporaryPath).glob("fedseg-*"))) == len(before) - 1
+    assert not panel.widget.timer.active
+
+
+def test_the_self_test_passes(qapp: Any, scene: Any) -> None:
+    import FedSeg
+
+    FedSeg.FedSegTest().runTest()
+
+
+def test_the_module_describes_itself(qapp: Any) -> None:
+    import FedSeg
+    from standins.scripted import Description
+
+    module = FedSeg.FedSeg(Description())
+    assert module.parent.title == "FedSeg"
+    assert module.parent.categories == ["Active Learning"]

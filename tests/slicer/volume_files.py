@@ -11,7 +11,15 @@ from typing import Any
 
 import numpy as np
 
-_NRRD_TYPES = {"uint8": "u1", "unsigned char": "u1", "uchar": "u1", "short": "<i2", "int16": "<i2", "unsigned short": "<u2", "int": "<i4"}  # fmt: skip
+_NRRD_TYPES = {
+    "uint8": "u1",
+    "unsigned char": "u1",
+    "uchar": "u1",
+    "short": "<i2",
+    "int16": "<i2",
+    "unsigned short": "<u2",
+    "int": "<i4",
+}
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 

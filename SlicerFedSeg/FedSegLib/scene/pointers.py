@@ -28,6 +28,7 @@ class Pointer(Enum):
 
 
 def point_node(name: str, color: tuple[float, float, float]) -> str:
+    """A node for points of one kind; returns its id."""
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name)
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
@@ -37,6 +38,7 @@ def point_node(name: str, color: tuple[float, float, float]) -> str:
 
 
 def box_node(name: str) -> str:
+    """A node for a box; returns its id."""
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", name)
     node.CreateDefaultDisplayNodes()
     node.GetDisplayNode().SetFillOpacity(0.05)
@@ -57,6 +59,7 @@ def world_to_ijk(volume: Any) -> ToIjk:
 
 
 def read_points(node_id: str, to_ijk: ToIjk, grid: Grid) -> tuple[Ijk, ...]:
+    """The node's points as voxels; PromptOutside when one is not in the image."""
     node = find_node(node_id, "The case's points")
     points = []
     for position in range(node.GetNumberOfControlPoints()):
@@ -72,6 +75,7 @@ def read_points(node_id: str, to_ijk: ToIjk, grid: Grid) -> tuple[Ijk, ...]:
 
 
 def read_box(node_id: str, to_ijk: ToIjk, grid: Grid) -> tuple[int, int, int, int, int, int] | None:
+    """The voxels inside the box, both corners included; None without a box."""
     node = find_node(node_id, "The case's box")
     half = np.array(node.GetSize()) / 2.0
     if not half.any():

@@ -50,6 +50,7 @@ def named_segments(segmentation: Any, schema: LabelSchema, *, add_missing: bool 
 
 
 def refuse_foreign(segmentation: Any, volume: Any, schema: LabelSchema) -> None:
+    """Raise LabelMismatch when a segment outside the schema holds voxels."""
     inside = segmentation.GetSegmentation()
     for position in range(inside.GetNumberOfSegments()):
         key = inside.GetNthSegmentID(position)

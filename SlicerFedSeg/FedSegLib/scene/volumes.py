@@ -16,23 +16,65 @@ from ..grid import Array, Grid
 _SINGLE_FILE = 4  # vtkSlicerVolumesLogic: do not collect files with similar names into a series
 
 
+_PICTURES = {".png": "vtkPNGReader", ".jpg": "vtkJPEGReader", ".jpeg": "vtkJPEGReader", ".bmp": "vtkBMPReader"}
+
+
 def load_volume(path: Path, name: str) -> Any:
+    """Load an image file as a volume node without a storage node (the file is temporary).
+
+    Raises:
+        ImageUnreadable: Slicer finds no volume in it; the scene is as it was.
+    """
     if not path.is_file() or path.stat().st_size == 0:
         raise ImageUnreadable(f"The image of '{name}' is empty.", "Tell the person who runs the site.")
-    volume = slicer.modules.volumes.logic().AddArchetypeVolume(str(path), name, _SINGLE_FILE)
+    if path.suffix.lower() in _PICTURES:
+        volume = _load_picture(path, name)
+    else:
+        volume = slicer.modules.volumes.logic().AddArchetypeVolume(str(path), name, _SINGLE_FILE)
     if volume is None or volume.GetImageData() is None:
         raise ImageUnreadable(
             f"Slicer cannot read the image of '{name}' ({''.join(path.suffixes)}) as a volume.",
             "Slicer's log says why. Tell the person who runs the site.",
         )
     storage = volume.GetStorageNode()
-    if storage is not None:  # it points at a temporary file that will be gone
+    if storage is not None:
         volume.SetAndObserveStorageNodeID(None)
         slicer.mrmlScene.RemoveNode(storage)
     return volume
 
 
+def _load_picture(path: Path, name: str) -> Any:
+    """A 2D picture as sites read it: 1 mm pixels, columns to the left, rows to the back, transparency
+    dropped, grey stored as colour grey."""
+    reader = getattr(vtk, _PICTURES[path.suffix.lower()])()
+    if not reader.CanReadFile(str(path)):
+        return None
+    reader.SetFileName(str(path))
+    reader.Update()
+    image = reader.GetOutput()
+    columns, rows, _ = image.GetDimensions()
+    scalars = image.GetPointData().GetScalars()
+    if scalars is None or reader.GetErrorCode():
+        return None
+    from vtk.util import numpy_support  # a plain import of vtk does not bring it
+
+    pixels = numpy_support.vtk_to_numpy(scalars).reshape(rows, columns, -1)[::-1]  # VTK counts rows from below
+    grey = pixels.shape[2] < 3 or bool((pixels[:, :, :3] == pixels[:, :, :1]).all())
+    channels = 1 if grey else 3
+    kind = "vtkMRMLVectorVolumeNode" if channels == 3 else "vtkMRMLScalarVolumeNode"
+    volume = slicer.mrmlScene.AddNewNodeByClass(kind, name)
+    data = vtk.vtkImageData()
+    data.SetDimensions(columns, rows, 1)
+    flat = np.ascontiguousarray(pixels[:, :, :channels]).reshape(-1, channels)
+    data.GetPointData().SetScalars(numpy_support.numpy_to_vtk(flat, deep=True))
+    volume.SetAndObserveImageData(data)
+    volume.SetIJKToRASDirections(-1, 0, 0, 0, -1, 0, 0, 0, 1)
+    volume.CreateDefaultDisplayNodes()
+    return volume
+
+
 def find_node(node_id: str, what: str) -> Any:
+    """The node of that id; CaseGone when it left the scene."""
     node = slicer.mrmlScene.GetNodeByID(node_id)
     if node is None:
         raise CaseGone(f"{what} left the scene.", "Open the case again.")
@@ -40,21 +82,25 @@ def find_node(node_id: str, what: str) -> Any:
 
 
 def as_array(matrix: Any) -> Array:
+    """A vtkMatrix4x4 as numpy."""
     return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
 
 
 def ijk_to_ras(volume: Any) -> Any:
+    """The volume's voxel -> RAS matrix, before any transform."""
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
     return matrix
 
 
 def volume_grid(volume: Any) -> Grid:
+    """Where the volume's voxels lie, before any transform."""
     i, j, k = volume.GetImageData().GetDimensions()
     return Grid((i, j, k), as_array(ijk_to_ras(volume)))
 
 
 def shape_kji(volume: Any) -> tuple[int, int, int]:
+    """Shape of the volume's array [k, j, i]."""
     i, j, k = volume.GetImageData().GetDimensions()
     return k, j, i
 
@@ -77,6 +123,7 @@ def read_labels(path: Path) -> tuple[Array, Grid]:
 
 
 def write_labels(labels: Array, volume: Any, path: Path) -> None:
+    """Write whole-number voxels [k, j, i] on the volume's grid; .nrrd or .nii.gz by suffix."""
     node = slicer.vtkMRMLLabelMapVolumeNode()
     slicer.util.updateVolumeFromArray(node, labels)
     node.SetIJKToRASMatrix(ijk_to_ras(volume))

@@ -11,7 +11,7 @@ from typing import Any
 import slicer
 
 
-class _Description:
+class Description:
     """What a module says about itself; setting anything that Slicer does not know raises."""
 
     __slots__ = (
@@ -30,7 +30,7 @@ class ScriptedLoadableModule:
     """The module; ``parent`` is its description."""
 
     def __init__(self, parent: Any = None) -> None:
-        self.parent = parent or _Description()
+        self.parent = parent or Description()
 
 
 class ScriptedLoadableModuleWidget:

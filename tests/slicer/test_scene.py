@@ -1,0 +1,410 @@
+"""L1: scene code with Slicer's real core: voxels, geometry, names, prompts."""
+
+from __future__ import annotations
+
+from math import cos, sin
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import site_peer
+from FedSegLib.errors import CaseGone, EmptyMask, GeometryMismatch, ImageUnreadable, LabelMismatch, PromptOutside
+from FedSegLib.protocol import Label, LabelSchema, Mask
+from volume_files import nifti, nrrd, read_nifti, read_nrrd
+
+SCHEMA = LabelSchema((Label("edema", 2, (235, 190, 60)), Label("tumour", 5, (215, 60, 55))))
+SHAPE = (7, 9, 5)
+
+
+def affine_of(kind: str) -> np.ndarray[Any, Any]:
+    rotation, spacing = np.eye(3), np.array([1.0, 1.0, 1.0])
+    if kind == "LPS":
+        rotation = np.diag([-1.0, -1.0, 1.0])
+    elif kind == "anisotropic":
+        rotation, spacing = np.diag([-1.0, 1.0, -1.0]), np.array([0.47, 0.51, 6.5])
+    elif kind == "oblique":
+        about_z = np.array([[cos(0.3), -sin(0.3), 0], [sin(0.3), cos(0.3), 0], [0, 0, 1]])
+        about_x = np.array([[1, 0, 0], [0, cos(0.2), -sin(0.2)], [0, sin(0.2), cos(0.2)]])
+        rotation, spacing = about_z @ about_x, np.array([0.7, 0.8, 3.0])
+    elif kind == "sagittal":
+        rotation = np.array([[0.0, 0, -1], [-1, 0, 0], [0, 1, 0]])
+    affine = np.eye(4)
+    affine[:3, :3] = rotation * spacing
+    affine[:3, 3] = [10.5, -20.25, 33.0]
+    return affine
+
+
+def random_image(seed: int = 0) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(seed).integers(-1000, 1000, SHAPE).astype(np.int16)
+
+
+def random_labels(seed: int = 1, values: tuple[int, ...] = (0, 0, 2, 5)) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(seed).choice(values, SHAPE).astype(np.uint8)
+
+
+def mask_of(labels: np.ndarray[Any, Any], affine: np.ndarray[Any, Any], names: dict[str, int] | None = None) -> Mask:
+    return Mask(nrrd(labels, affine), ".nrrd", names or SCHEMA.values(), "unet", "v1", {})
+
+
+class Desk:
+    """A case on the table: Slicer's scene, the code under test, and a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        from FedSegLib.scene import SlicerScene
+
+        self.folder = folder
+        self.code = SlicerScene()
+        self.affine = affine_of("oblique")
+
+    def open(self, kind: str = "oblique", content: bytes | None = None, suffix: str = ".nrrd") -> Any:
+        self.affine = affine_of(kind)
+        path = self.folder / f"image{suffix}"
+        path.write_bytes(nrrd(random_image(), self.affine) if content is None else content)
+        return self.code.open_image(path, "case-01", SCHEMA)
+
+    def export(self, case: Any, **options: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        path = self.folder / "out.nrrd"
+        self.code.export_mask(case, path, **options)
+        return read_nrrd(path.read_bytes())
+
+
+@pytest.fixture
+def desk(scene: Any, tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def segmentation_of(scene: Any, case: Any) -> Any:
+    return scene.GetNodeByID(case.segmentation)
+
+
+def layers(scene: Any, case: Any) -> int:
+    return int(segmentation_of(scene, case).GetSegmentation().GetNumberOfLayers("Binary labelmap"))
+
+
+@pytest.mark.parametrize("kind", ["RAS", "LPS", "anisotropic", "oblique", "sagittal"])
+@pytest.mark.parametrize("suffix", [".nrrd", ".nii.gz"])
+def test_images_keep_every_voxel_and_place(desk: Desk, scene: Any, kind: str, suffix: str) -> None:
+    import slicer
+    import vtk
+
+    affine = affine_of(kind)
+    write = nrrd if suffix == ".nrrd" else nifti
+    case = desk.open(kind, write(random_image(), affine), suffix)
+    volume = scene.GetNodeByID(case.volume)
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    found = np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
+    assert np.allclose(found, affine, atol=1e-9 if suffix == ".nrrd" else 1e-4)
+    assert np.array_equal(slicer.util.arrayFromVolume(volume).transpose(2, 1, 0), random_image())
+    assert volume.GetStorageNode() is None  # the temporary file will be gone
+
+
+@pytest.mark.parametrize("kind", ["RAS", "LPS", "anisotropic", "oblique", "sagittal"])
+def test_masks_go_in_and_out_voxel_exact(desk: Desk, kind: str) -> None:
+    case = desk.open(kind)
+    labels = random_labels()
+    desk.code.show_mask(case, mask_of(labels, desk.affine), desk.folder)
+    voxels, affine = desk.export(case)
+    assert np.array_equal(voxels, labels)
+    assert np.allclose(affine, desk.affine, atol=1e-9)
+
+
+def test_nifti_masks_go_in_and_out(desk: Desk) -> None:
+    case = desk.open("oblique", nifti(random_image(), affine_of("oblique")), ".nii.gz")
+    labels = random_labels()
+    content = nifti(labels, desk.affine)
+    desk.code.show_mask(case, Mask(content, ".nii.gz", SCHEMA.values(), "unet", None, {}), desk.folder)
+    path = desk.folder / "out.nii.gz"
+    desk.code.export_mask(case, path)
+    assert np.array_equal(read_nifti(path.read_bytes()), labels)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_keep_every_pixel(desk: Desk, scene: Any, suffix: str, channels: int) -> None:
+    import slicer
+    from PIL import Image
+
+    shape = (9, 7) if channels == 1 else (9, 7, 3)
+    pixels = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
+    path = desk.folder / f"image{suffix}"
+    Image.fromarray(pixels).save(path)
+    case = desk.code.open_image(path, "picture", SCHEMA)
+    assert np.array_equal(slicer.util.arrayFromVolume(scene.GetNodeByID(case.volume))[0], pixels)
+    labels = random_labels()[:, :, :1]
+    desk.code.show_mask(case, mask_of(labels, np.diag([-1.0, -1.0, 1.0, 1.0])), desk.folder)
+    voxels, affine = desk.export(case)
+    assert np.array_equal(voxels, labels)
+    assert np.array_equal(affine, np.diag([-1.0, -1.0, 1.0, 1.0]))
+
+
+def test_segments_have_the_schemas_names_and_colours(desk: Desk, scene: Any) -> None:
+    case = desk.open()
+    inside = segmentation_of(scene, case).GetSegmentation()
+    segments = [inside.GetSegment(inside.GetNthSegmentID(n)) for n in range(inside.GetNumberOfSegments())]
+    assert [segment.GetName() for segment in segments] == ["edema", "tumour"]
+    assert np.allclose(segments[1].GetColor(), np.array([215, 60, 55]) / 255)
+
+
+def test_the_models_own_values_are_translated_by_name(desk: Desk) -> None:
+    case = desk.open()
+    labels = random_labels(values=(0, 1, 2))  # 1 is tumour and 2 edema for this model
+    desk.code.show_mask(case, mask_of(labels, desk.affine, {"tumour": 1, "edema": 2}), desk.folder)
+    voxels, _ = desk.export(case)
+    assert np.array_equal(voxels == 5, labels == 1)
+    assert np.array_equal(voxels == 2, labels == 2)
+
+
+def test_the_order_of_segments_does_not_matter(desk: Desk, scene: Any) -> None:
+    case = desk.open()
+    labels = random_labels()
+    inside = segmentation_of(scene, case).GetSegmentation()
+    inside.SetSegmentIndex("tumour", 0)
+    desk.code.show_mask(case, mask_of(labels, desk.affine), desk.folder)
+    inside.SetSegmentIndex("edema", 0)
+    assert np.array_equal(desk.export(case)[0], labels)
+
+
+def test_a_second_result_is_written_in_place(desk: Desk, scene: Any) -> None:
+    case = desk.open()
+    first = random_labels()
+    desk.code.show_mask(case, mask_of(first, desk.affine), desk.folder)
+    labelmap = segmentation_of(scene, case).GetBinaryLabelmapInternalRepresentation("tumour")
+    second = first.copy()
+    second[2:4, 3:6, 1:3] = 7 - second[2:4, 3:6, 1:3]
+    second[second == 7] = 0
+    events: list[str] = []
+    inside = segmentation_of(scene, case).GetSegmentation()
+    inside.AddObserver(inside.SourceRepresentationModified, lambda *_: events.append("modified"))
+    desk.code.show_mask(case, mask_of(second, desk.affine), desk.folder)
+    assert np.array_equal(desk.export(case)[0], second)
+    assert segmentation_of(scene, case).GetBinaryLabelmapInternalRepresentation("tumour") is labelmap
+    assert events == ["modified"]
+    assert layers(scene, case) == 1
+    desk.code.show_mask(case, mask_of(second, desk.affine), desk.folder)
+    assert events == ["modified"]  # an equal mask changes nothing
+
+
+def edit(scene: Any, case: Any, segment: str, mask: np.ndarray[Any, Any]) -> None:
+    """Paint as Slicer's Segment Editor does: through the segmentations logic."""
+    import slicer
+
+    volume = scene.GetNodeByID(case.volume)
+    array = np.ascontiguousarray(mask.transpose(2, 1, 0).astype(np.uint8))
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array, segmentation_of(scene, case), segment, volume)
+
+
+def test_edits_are_exported_and_a_new_result_replaces_them(desk: Desk, scene: Any) -> None:
+    case = desk.open()
+    desk.code.show_mask(case, mask_of(random_labels(values=(0, 2)), desk.affine), desk.folder)
+    edema, tumour = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
+    edema[1:3, 1:4, 1:2] = True
+    tumour[4:6, 5:7, 2:4] = True
+    edit(scene, case, "edema", edema)
+    edit(scene, case, "tumour", tumour)
+    voxels, _ = desk.export(case)
+    assert np.array_equal(voxels, 2 * edema + 5 * tumour)
+    labels = random_labels(9)
+    desk.code.show_mask(case, mask_of(labels, desk.affine), desk.folder)
+    assert np.array_equal(desk.export(case)[0], labels)
+
+
+def test_a_deleted_segment_comes_back_with_the_next_result(desk: Desk, scene: Any) -> None:
+    case = desk.open()
+    segmentation_of(scene, case).GetSegmentation().RemoveSegment("tumour")
+    labels = random_labels()
+    desk.code.show_mask(case, mask_of(labels, desk.affine), desk.folder)
+    assert np.array_equal(desk.export(case)[0], labels)
+
+
+def test_what_cannot_be_submitted(desk: Desk, scene: Any) -> None:
+    case = desk.open()
+    assert not desk.code.has_marks(case)
+    with pytest.raises(EmptyMask):
+        desk.export(case)
+    assert not desk.export(case, allow_empty=True)[0].any()
+    everything = np.ones(SHAPE, bool)
+    inside = segmentation_of(scene, case).GetSegmentation()
+    edit(scene, case, "edema", everything)
+    assert desk.code.has_marks(case)
+    foreign = inside.AddEmptySegment("", "lesion")
+    assert np.array_equal(desk.export(case)[0], 2 * everything)  # empty, so harmless
+    edit(scene, case, foreign, everything)
+    with pytest.raises(LabelMismatch, match="'lesion' is not a structure of this site"):
+        desk.export(case)
+    inside.GetSegment(foreign).SetName("edema")
+    with pytest.raises(LabelMismatch, match="Two segments are named 'edema'"):
+        desk.export(case)
+    inside.GetSegment(foreign).SetName("spare")
+    inside.RemoveSegment(foreign)
+    edit(scene, case, "tumour", everything)
+    with pytest.raises(LabelMismatch, match="'edema' and 'tumour' share 315 voxels"):
+        desk.export(case)
+
+
+def test_masks_that_do_not_fit_change_nothing(desk: Desk) -> None:
+    case = desk.open()
+    labels = random_labels()
+    desk.code.show_mask(case, mask_of(labels, desk.affine), desk.folder)
+    shifted = desk.affine.copy()
+    shifted[:3, 3] += 1.0
+    refused = [
+        (mask_of(random_labels(3), shifted), GeometryMismatch),
+        (mask_of(random_labels(3)[:-1], desk.affine), GeometryMismatch),
+        (mask_of(random_labels(3), np.diag([-1, 1, 1, 1]) @ desk.affine), GeometryMismatch),
+        (mask_of(random_labels(3), desk.affine, {"liver": 2}), LabelMismatch),
+        (mask_of(random_labels(3), desk.affine, {"edema": 2}), LabelMismatch),
+        (Mask(b"nonsense", ".nrrd", SCHEMA.values(), "unet", None, {}), ImageUnreadable),
+    ]
+    for mask, kind in refused:
+        with pytest.raises(kind):
+            desk.code.show_mask(case, mask, desk.folder)
+        assert np.array_equal(desk.export(case)[0], labels)
+
+
+@pytest.mark.parametrize(
+    ("content", "suffix"), [(b"", ".nrrd"), (b"not an image", ".nii.gz"), (b"NRRD0004\n", ".nrrd")]
+)
+def test_an_unreadable_image_leaves_the_scene_as_it_was(desk: Desk, scene: Any, content: bytes, suffix: str) -> None:
+    before = scene.GetNumberOfNodes()
+    with pytest.raises(ImageUnreadable, match="case-01"):
+        desk.open("RAS", content, suffix)
+    assert scene.GetNumberOfNodes() == before
+
+
+def add_transform(scene: Any, matrix: np.ndarray[Any, Any]) -> Any:
+    import slicer
+
+    node = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    node.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
+    return node
+
+
+def put(scene: Any, case: Any, pointer: str, ijk: tuple[float, float, float], to_world: np.ndarray[Any, Any]) -> None:
+    from FedSegLib.scene import Pointer
+
+    world = (to_world @ [*ijk, 1.0])[:3]
+    scene.GetNodeByID(case.pointers[Pointer[pointer]]).AddControlPointWorld(*world)
+
+
+@pytest.mark.parametrize("kind", ["RAS", "anisotropic", "oblique", "sagittal"])
+@pytest.mark.parametrize("moved", [False, True])
+def test_points_become_voxels_through_transforms(desk: Desk, scene: Any, kind: str, moved: bool) -> None:
+    case = desk.open(kind)
+    to_world = desk.affine
+    if moved:
+        matrix = affine_of("oblique")
+        scene.GetNodeByID(case.volume).SetAndObserveTransformNodeID(add_transform(scene, matrix).GetID())
+        to_world = matrix @ desk.affine
+    put(scene, case, "INCLUDE", (1, 2, 3), to_world)
+    put(scene, case, "INCLUDE", (5.4, 6.4, 0.4), to_world)
+    put(scene, case, "EXCLUDE", (0, 8, 4), to_world)
+    prompts = desk.code.prompts(case)
+    assert prompts.foreground == ((1, 2, 3), (5, 6, 0))
+    assert prompts.background == ((0, 8, 4),)
+    assert prompts.box is None
+    desk.code.clear_prompts(case)
+    assert not desk.code.prompts(case)
+
+
+def draw_box(scene: Any, case: Any, low: list[float], high: list[float], affine: np.ndarray[Any, Any]) -> None:
+    """A box whose edges run along the image's axes, from one voxel corner to the other."""
+    import slicer
+    from FedSegLib.scene import Pointer
+
+    node = scene.GetNodeByID(case.pointers[Pointer.BOX])
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    to_world = np.eye(4)
+    to_world[:3, :3] = affine[:3, :3] / spacing
+    to_world[:3, 3] = (affine @ [*(np.array(low) + high) / 2, 1.0])[:3]
+    node.SetAndObserveObjectToNodeMatrix(slicer.util.vtkMatrixFromArray(to_world))
+    node.SetSize(*((np.array(high) - low) * spacing))
+
+
+@pytest.mark.parametrize("kind", ["RAS", "anisotropic", "oblique"])
+def test_a_box_becomes_the_voxels_inside_it(desk: Desk, scene: Any, kind: str) -> None:
+    case = desk.open(kind)
+    draw_box(scene, case, [0.6, 1.6, 1.6], [4.4, 5.4, 2.4], desk.affine)
+    assert desk.code.prompts(case).box == (1, 2, 2, 4, 5, 2)
+    draw_box(scene, case, [-3, -3, 1.6], [100, 5.4, 2.4], desk.affine)
+    assert desk.code.prompts(case).box == (0, 0, 2, 6, 5, 2)
+    draw_box(scene, case, [10, 2, 2], [12, 4, 4], desk.affine)
+    with pytest.raises(PromptOutside):
+        desk.code.prompts(case)
+
+
+def test_a_point_outside_the_image_is_refused(desk: Desk, scene: Any) -> None:
+    case = desk.open()
+    put(scene, case, "INCLUDE", (1, 1, 1), desk.affine)
+    put(scene, case, "INCLUDE", (7, 1, 1), desk.affine)
+    with pytest.raises(PromptOutside, match="Point 2 of 'case-01 include'"):
+        desk.code.prompts(case)
+
+
+def test_pointing_uses_slicers_place_mode(desk: Desk) -> None:
+    import slicer
+    from FedSegLib.scene import Pointer
+
+    case = desk.open()
+    logic = slicer.app.applicationLogic()
+    interaction = logic.GetInteractionNode()
+    desk.code.point(case, Pointer.EXCLUDE)
+    assert interaction.GetCurrentInteractionMode() == interaction.Place
+    assert logic.GetSelectionNode().GetActivePlaceNodeID() == case.pointers[Pointer.EXCLUDE]
+    desk.code.stop_pointing()
+    assert interaction.GetCurrentInteractionMode() != interaction.Place
+
+
+def test_a_result_follows_a_moved_image(desk: Desk, scene: Any) -> None:
+    case = desk.open()
+    transform = add_transform(scene, affine_of("oblique"))
+    scene.GetNodeByID(case.volume).SetAndObserveTransformNodeID(transform.GetID())
+    with pytest.raises(GeometryMismatch, match="different transforms"):
+        desk.export(case, allow_empty=True)
+    labels = random_labels()
+    desk.code.show_mask(case, mask_of(labels, desk.affine), desk.folder)
+    voxels, affine = desk.export(case)
+    assert np.array_equal(voxels, labels)
+    assert np.allclose(affine, desk.affine, atol=1e-9)
+
+
+def test_a_case_whose_nodes_are_gone_says_so(desk: Desk, scene: Any) -> None:
+    case = desk.open()
+    scene.RemoveNode(scene.GetNodeByID(case.volume))
+    for call in (lambda: desk.export(case), lambda: desk.code.prompts(case), lambda: desk.code.has_marks(case)):
+        with pytest.raises(CaseGone, match="case-01"):
+            call()
+    scene.Clear(0)
+    desk.code.close_case(case)
+    desk.code.clear_prompts(case)
+
+
+def test_two_cases_of_one_name_do_not_mix(desk: Desk, scene: Any) -> None:
+    first = desk.open()
+    second = desk.open()
+    labels = random_labels()
+    desk.code.show_mask(second, mask_of(labels, desk.affine), desk.folder)
+    assert not desk.code.has_marks(first)
+    desk.code.close_case(second)
+    assert scene.GetNodeByID(first.volume) is not None
+    assert not desk.export(first, allow_empty=True)[0].any()
+
+
+def test_a_large_result_is_shown_quickly(desk: Desk) -> None:
+    import time
+
+    shape = (256, 256, 120)
+    image = np.zeros(shape, np.int16)
+    case = desk.open("RAS", nrrd(image, affine_of("RAS")))
+    labels = np.zeros(shape, np.uint8)
+    labels[100:160, 90:170, 40:80] = 2
+    mask = mask_of(labels, affine_of("RAS"))
+    desk.code.show_mask(case, mask, desk.folder)
+    started = time.perf_counter()
+    desk.code.show_mask(case, mask, desk.folder)
+    assert time.perf_counter() - started < 3.0
+
+
+def test_the_canned_volumes_fit_each_other() -> None:
+    assert set(np.unique(site_peer.mask())) == {0, *site_peer.LABELS.values()}
