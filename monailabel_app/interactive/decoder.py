@@ -61,19 +61,19 @@ def decode_prompt(
     """
     network = snapshot.network
     prompts, decoder = network.prompt_encoder, network.mask_decoder
-    tokens = sparse_tokens(prompts, [prompt], [snapshot.defaults[label]])  # type: ignore[arg-type]
-    fixed = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])  # type: ignore[union-attr, list-item]
+    tokens = sparse_tokens(prompts, [prompt], [snapshot.defaults[label]])
+    fixed = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     queries = torch.cat([fixed[None], tokens], dim=1)
     if before is None:
-        source = features + prompts.no_mask_embed.weight.reshape(1, -1, 1, 1)  # type: ignore[union-attr, operator]
+        source = features + prompts.no_mask_embed.weight.reshape(1, -1, 1, 1)
     else:
-        source = features + prompts._embed_masks(before[None, None])  # type: ignore[union-attr, operator]
-    out, image = decoder.transformer(source, snapshot.position, queries)  # type: ignore[union-attr, operator]
-    scores = decoder.iou_prediction_head(out[:, 0])[0]  # type: ignore[union-attr, operator]
+        source = features + prompts._embed_masks(before[None, None])
+    out, image = decoder.transformer(source, snapshot.position, queries)
+    scores = decoder.iou_prediction_head(out[:, 0])[0]
     choice = 1 + int(scores[1:].argmax()) if ambiguous else 0
     _, dim, rows, columns = features.shape
-    upscaled = decoder.output_upscaling(image.transpose(1, 2).reshape(1, dim, rows, columns))  # type: ignore[union-attr, operator]
-    weights = decoder.output_hypernetworks_mlps[choice](out[:, 1 + choice])  # type: ignore[union-attr, index, operator]
+    upscaled = decoder.output_upscaling(image.transpose(1, 2).reshape(1, dim, rows, columns))
+    weights = decoder.output_hypernetworks_mlps[choice](out[:, 1 + choice])
     logits = torch.einsum("c,chw->hw", weights[0], upscaled[0])
     return Decoded(logits, float(scores[choice]), choice)
 

@@ -14,24 +14,25 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 from monailabel_app.errors import Conflict, NotFound, SiteError, Unavailable
 from monailabel_app.imaging.files import read_volume
 from monailabel_app.imaging.orient import stack_of
 from monailabel_app.imaging.volume import Volume
+from monailabel_app.inference.planes import AXES, axis_of
 from monailabel_app.interactive.engine import Engine
 from monailabel_app.interactive.limits import check_size, default_limit
-from monailabel_app.interactive.planes import AXES, axis_of
-from monailabel_app.interactive.prompts import PromptRequest, RecordedPrompt, recorded_scribbles
+from monailabel_app.interactive.prompts import PromptRequest
+from monailabel_app.interactive.propagation import Propagation
+from monailabel_app.interactive.records import Opened, Records
 from monailabel_app.interactive.session import Answer, Session
 from monailabel_app.interactive.windows import WindowRequest, choose_window
 from monailabel_app.state.prompts import PromptStore
 
-__all__ = ["Opened", "SessionDesk"]
+__all__ = ["SessionDesk"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,30 +40,6 @@ IDLE_S = 30 * 60.0
 PAUSE_S = 2.0
 """An annotator who did nothing for this long pauses: the mask shown is written."""
 MOST_SESSIONS = 64
-
-
-@dataclass
-class Opened:
-    """A session and what belongs to its being open.
-
-    Attributes:
-        session: the session.
-        owner: user name.
-        engine: serves its model.
-        path: the image.
-        stamp: modification time and size of the image when it was read.
-        used: when it was used last.
-        unsaved: whether the mask shown is newer than the one recorded.
-    """
-
-    session: Session
-    owner: str
-    engine: Engine
-    path: Path
-    stamp: tuple[int, int]
-    used: float
-    unsaved: bool = False
-    work: object = field(default=None)
 
 
 class SessionDesk:
@@ -91,6 +68,7 @@ class SessionDesk:
     ) -> None:
         self.engines = dict(engines)
         self._prompts = prompts
+        self._records = Records(prompts, clock)
         self._path_of = path_of
         self._labels = dict(labels)
         self._idle_s = idle_s
@@ -99,8 +77,6 @@ class SessionDesk:
         self._lock = threading.Lock()
         self._open: dict[str, Opened] = {}
         self._expired: OrderedDict[str, str] = OrderedDict()
-        self._reading: dict[tuple[str, int, int], Volume] = {}
-        self._recorder = ThreadPoolExecutor(2, thread_name_prefix="record")
         self._slots = threading.BoundedSemaphore(max(1, os.cpu_count() or 1))
         self._wake = threading.Event()
         self._stopped = False
@@ -207,7 +183,9 @@ class SessionDesk:
         with opened.engine.turns.urgent(), session.lock, self._slots:
             waited = time.perf_counter()
             recorded: list[Future[None]] = []
-            answer = session.prompt(request, lambda version: recorded.append(self._record(opened, request, version)))
+            answer = session.prompt(
+                request, lambda version: recorded.append(self._records.prompts(opened, request, version))
+            )
             answered = time.perf_counter()
         for future in recorded:
             future.result()
@@ -227,17 +205,9 @@ class SessionDesk:
         session = opened.session
         with session.lock:
             answer = session.undo(redo=redo)
-        self.note(opened, "redo" if redo else "undo", answer.step)
+        self._records.note(opened, "redo" if redo else "undo", answer.step)
         self._changed(opened)
         return answer
-
-    def note(self, opened: Opened, action: str, step: int) -> None:
-        """Record a step that is no prompt."""
-        session = opened.session
-        note = RecordedPrompt(
-            session.label, session=session.id, step=step, action=action, seconds=self._seconds(session)
-        )
-        self._prompts.record_prompts(session.case, opened.engine.name, session.version, [note], author=opened.owner)
 
     def look(self, opened: Opened, axis: int, index: int) -> bool:
         """The annotator looks at a slice; whether its features are there."""
@@ -252,6 +222,28 @@ class SessionDesk:
         opened.engine.prefetcher.look_at(session.id, view)
         return warm
 
+    def propagate(self, opened: Opened, label: str | None, axis: int, reach: int, slices: Sequence[int]) -> Propagation:
+        """Carry a label's masks on to other slices, in the background.
+
+        Raises:
+            Conflict: one runs already, or there is nothing to start from.
+            LabelError: no such label.
+        """
+        session = opened.session
+        name, _ = session.value(label)
+
+        def written(step: int) -> None:
+            self._records.note(opened, "propagate", step)
+            self._changed(opened)
+
+        work = Propagation(session, opened.engine, name, axis, reach, written, slices)
+        with self._lock:
+            if opened.work is not None and opened.work.status.state == "running":
+                raise Conflict("a propagation runs in this session", "wait for it, or DELETE it")
+            opened.work = work
+            work.start()
+        return work
+
     def close(self, opened: Opened) -> None:
         """End a session; its mask is kept as the one last shown."""
         with self._lock:
@@ -263,7 +255,7 @@ class SessionDesk:
         with self._lock:
             chosen = [o for o in self._open.values() if o.session.case == case]
         for opened in sorted(chosen, key=lambda o: (o.owner == owner, o.used)):
-            self._save(opened)
+            self._records.save(opened)
 
     def stop(self) -> None:
         """Close everything; nothing recorded is lost."""
@@ -276,11 +268,7 @@ class SessionDesk:
             engine.close()
         for opened in left:
             self._end(opened)
-        self._recorder.shutdown()
-
-    def changed(self, opened: Opened) -> None:
-        """A step outside :meth:`prompt` changed the mask."""
-        self._changed(opened)
+        self._records.close()
 
     def _engine(self, model: str | None) -> Engine:
         if not self.engines:
@@ -307,47 +295,15 @@ class SessionDesk:
                 "the image was replaced since this session was opened", "close the session and open a new one"
             )
 
-    def _record(self, opened: Opened, request: PromptRequest, version: str) -> Future[None]:
-        session = opened.session
-        name, _ = session.value(request.label)
-        axis = session.axis if request.axis is None else axis_of(session.volume, request.axis)
-        prompt = RecordedPrompt(
-            name,
-            tuple(request.foreground),
-            tuple(request.background),
-            request.box,
-            axis=AXES[axis],
-            scribbles=recorded_scribbles(request, session.volume.shape),
-            session=session.id,
-            step=session.step + 1,
-            action="prompt" if request.prompts_slices else "mask",
-            seconds=self._seconds(session),
-        )
-        record = self._prompts.record_prompts
-        return self._recorder.submit(record, session.case, opened.engine.name, version, [prompt], author=opened.owner)
-
-    def _seconds(self, session: Session) -> float:
-        return round(self._clock() - session.opened, 3)
-
     def _changed(self, opened: Opened) -> None:
         opened.unsaved = True
         opened.used = self._clock()
 
-    def _save(self, opened: Opened) -> None:
-        with opened.session.lock:
-            if not opened.unsaved:
-                return
-            opened.unsaved = False
-            mask, version = opened.session.mask.copy(), opened.session.version
-        try:
-            self._prompts.record_shown(opened.session.case, opened.engine.name, version, mask)
-        except SiteError as error:
-            opened.unsaved = True
-            logger.warning("a mask shown could not be recorded: %s", error)
-
     def _end(self, opened: Opened) -> None:
         opened.engine.prefetcher.leave(opened.session.id)
-        self._save(opened)
+        if opened.work is not None:
+            opened.work.cancel()
+        self._records.save(opened)
 
     def _expire(self) -> None:
         now = self._clock()
@@ -374,7 +330,7 @@ class SessionDesk:
             with self._lock:
                 paused = [o for o in self._open.values() if o.unsaved and now - o.used >= PAUSE_S]
             for opened in paused:
-                self._save(opened)
+                self._records.save(opened)
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -32,7 +32,7 @@ def image_bytes(path: Path) -> int:
     suffix = suffix_of(path)
     try:
         if suffix in (".nii", ".nii.gz"):
-            return int(np.prod(nib.load(path).shape, dtype=np.int64)) * _PER_VOXEL  # type: ignore[attr-defined]
+            return int(np.prod(nib.load(path).shape, dtype=np.int64)) * _PER_VOXEL
         if suffix in (".nrrd", ".nhdr"):
             return int(np.prod(nrrd.read_header(str(path))["sizes"], dtype=np.int64)) * _PER_VOXEL
         return path.stat().st_size * _PER_VOXEL // 2

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from monailabel_app.errors import GeometryError, SiteError
-from monailabel_app.interactive.planes import AXES, Plane
+from monailabel_app.inference.planes import AXES, Plane
 from monailabel_app.interactive.wire import decode_voxels, runs_of
 from monailabel_app.models.base import Prompts
 

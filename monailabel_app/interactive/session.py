@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -21,9 +22,10 @@ from monailabel_app.imaging.intensity import Window
 from monailabel_app.imaging.volume import Volume
 from monailabel_app.inference.embeddings.cache import Found, SliceView
 from monailabel_app.inference.embeddings.snapshot import Snapshot
+from monailabel_app.inference.planes import Plane, axis_of
 from monailabel_app.interactive.decoder import Decoded, decode_prompt, full_mask, logits_of
-from monailabel_app.interactive.history import Box, Edit, History, box_slices, changed_box, squeeze, union
-from monailabel_app.interactive.planes import Plane, axis_of
+from monailabel_app.interactive.draft import Draft
+from monailabel_app.interactive.history import Box, Edit, History, box_slices, union
 from monailabel_app.interactive.prompts import PromptRequest, SliceInput, spread, voxels_of
 from monailabel_app.interactive.slice_state import SliceState, compose, slice_prompt
 
@@ -123,6 +125,7 @@ class Session:
         self._states: dict[StateKey, SliceState] = {}
         self._series: tuple[str, int] = ("", -1)
         self._bases: dict[int, Labels] = {}
+        self._changes: deque[tuple[int, Box | None]] = deque(maxlen=1000)
 
     def plane(self, axis: int) -> Plane:
         """Slices across ``axis``."""
@@ -170,7 +173,7 @@ class Session:
         accepted(snapshot.version)
         answer.add("prepare", (time.perf_counter() - start) * 1e3)
         found = {index: self._features(snapshot, axis, index, answer) for index in sorted(inputs)}
-        edit = _Draft(self.mask)
+        edit = Draft(self.mask)
         if request.mask is not None and drawn is not None:
             edit.draw(request.mask.box, drawn, value)
             self._break_series()
@@ -198,17 +201,18 @@ class Session:
                 self._states[key] = state
         self._break_series()
         self.step += 1
+        self._changes.append((self.step, edit.box))
         return Answer(self.step, edit.box, self.version, axis=self.axis)
 
     def write(self, slices: Mapping[int, npt.NDArray[np.bool_]], label: str, axis: int, what: str) -> Answer:
         """Put upright masks of one label into slices as one step; the caller holds :attr:`lock`."""
         _, value = self.value(label)
-        edit = _Draft(self.mask)
+        edit = Draft(self.mask)
         for index, mask in slices.items():
             slab = edit.slab(axis, index)
             upright = self.plane(axis).upright(self.mask, index)
             upright[upright == value] = 0
-            upright[mask] = value
+            upright[mask & (upright == 0)] = value  # other labels stay
             edit.done(slab)
         answer = Answer(self.step + 1, None, self.version, axis=axis)
         self._break_series()
@@ -222,6 +226,25 @@ class Session:
     def prompted(self, label: str, axis: int) -> list[int]:
         """Slices that hold prompts of a label."""
         return sorted(index for name, a, index in self._states if (name, a) == (label, axis))
+
+    def scores(self, label: str, axis: int) -> dict[int, float]:
+        """Predicted IoU of the prompted slices of a label."""
+        return {
+            index: state.score
+            for (name, a, index), state in self._states.items()
+            if (name, a) == (label, axis) and state.score is not None
+        }
+
+    def changed_since(self, step: int) -> Box | None:
+        """The box around everything that changed after ``step``; the whole volume when that is too long ago."""
+        if self._changes and step < self._changes[0][0] - 1:
+            i, j, k = self.volume.shape
+            return 0, 0, 0, i - 1, j - 1, k - 1
+        box: Box | None = None
+        for at, changed in self._changes:
+            if at > step:
+                box = union(box, changed)
+        return box
 
     def _features(self, snapshot: Snapshot, axis: int, index: int, answer: Answer) -> Tensor:
         start = time.perf_counter()
@@ -238,7 +261,7 @@ class Session:
         inputs: Mapping[int, SliceInput],
         found: Mapping[int, Tensor],
         request: PromptRequest,
-        edit: _Draft,
+        edit: Draft,
         answer: Answer,
     ) -> dict[StateKey, SliceState]:
         name, value = label
@@ -260,7 +283,7 @@ class Session:
                 base = self._bases[index] = upright.copy()
             upright[...] = compose(base, full_mask(plane.fit, decoded.logits), state, value)
             edit.done(slab)
-            states[key] = state.seen(decoded.logits)
+            states[key] = state.seen(decoded.logits, decoded.score)
             answer.score = min(decoded.score, answer.score if answer.score is not None else decoded.score)
             answer.add("mask", (time.perf_counter() - middle) * 1e3)
         if inputs:
@@ -289,7 +312,7 @@ class Session:
 
     def _finish(
         self,
-        edit: _Draft,
+        edit: Draft,
         states: dict[StateKey, SliceState],
         answer: Answer,
         what: str,
@@ -300,68 +323,10 @@ class Session:
         self.step = answer.step
         self.version = answer.version
         answer.box = edit.box
+        self._changes.append((self.step, edit.box))
         before, after = edit.voxels()
         self.history.push(Edit(self.step, what, edit.box, before, after, earlier, dict(states)))
 
     def _break_series(self) -> None:
         self._series = ("", -1)
         self._bases.clear()
-
-
-class _Draft:
-    """Collects the voxels that one step changes, and can put them back."""
-
-    def __init__(self, labels: Labels) -> None:
-        self._labels = labels
-        self._kept: list[tuple[Box, Labels]] = []
-        self.box: Box | None = None
-
-    def slab(self, axis: int, index: int) -> Box:
-        """Remember a whole slice before it is changed."""
-        low, high = [0, 0, 0], [n - 1 for n in self._labels.shape]
-        low[axis] = high[axis] = index
-        return self._keep((low[0], low[1], low[2], high[0], high[1], high[2]))
-
-    def draw(self, box: Box, drawn: npt.NDArray[np.bool_], value: int) -> None:
-        """Replace a label within a box."""
-        kept = self._keep(box)
-        target = self._labels[box_slices(box)]
-        target[target == value] = 0
-        target[drawn] = value
-        self.done(kept)
-
-    def done(self, box: Box) -> None:
-        """Note what changed within the box remembered last."""
-        before = next(old for kept, old in reversed(self._kept) if kept == box)
-        changed = changed_box(before, self._labels[box_slices(box)], (box[0], box[1], box[2]))
-        self.box = union(self.box, changed)
-
-    def revert(self) -> None:
-        """Put everything back."""
-        for box, old in reversed(self._kept):
-            self._labels[box_slices(box)] = old
-
-    def voxels(self) -> tuple[bytes, bytes]:
-        """The changed box before and after, as the history keeps them."""
-        if self.box is None:
-            return b"", b""
-        after = self._labels[box_slices(self.box)].copy()
-        return squeeze(_overlaid(after, self.box, self._kept)), squeeze(after)
-
-    def _keep(self, box: Box) -> Box:
-        self._kept.append((box, self._labels[box_slices(box)].copy()))
-        return box
-
-
-def _overlaid(after: Labels, box: Box, kept: list[tuple[Box, Labels]]) -> Labels:
-    """``after`` with every remembered part that lies in ``box`` put back, the oldest last."""
-    before = after.copy()
-    for part, old in reversed(kept):
-        low = [max(a, b) for a, b in zip(part[:3], box[:3], strict=True)]
-        high = [min(a, b) for a, b in zip(part[3:], box[3:], strict=True)]
-        if any(a > b for a, b in zip(low, high, strict=True)):
-            continue
-        into = tuple(slice(a - c, b - c + 1) for a, b, c in zip(low, high, box[:3], strict=True))
-        source = tuple(slice(a - c, b - c + 1) for a, b, c in zip(low, high, part[:3], strict=True))
-        before[into] = old[source]
-    return before

@@ -28,12 +28,14 @@ class SliceState:
         box: (row, column, row, column), inclusive; the newest.
         strokes: places and whether they belong to the structure, oldest first.
         logits: [4 h, 4 w] the mask that the network gave last.
+        score: its predicted IoU.
     """
 
     points: tuple[tuple[int, int, bool], ...] = ()
     box: tuple[int, int, int, int] | None = None
     strokes: tuple[tuple[Places, bool], ...] = ()
     logits: Tensor | None = None
+    score: float | None = None
 
     def joined(self, given: SliceInput) -> SliceState:
         """With new prompts added."""
@@ -44,9 +46,9 @@ class SliceState:
             strokes=(*self.strokes, *given.strokes),
         )
 
-    def seen(self, logits: Tensor) -> SliceState:
+    def seen(self, logits: Tensor, score: float) -> SliceState:
         """With the network's newest mask."""
-        return replace(self, logits=logits)
+        return replace(self, logits=logits, score=score)
 
 
 def slice_prompt(state: SliceState, fit: Fit) -> tuple[SlicePrompt, bool]:

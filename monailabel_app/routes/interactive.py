@@ -8,17 +8,20 @@ from __future__ import annotations
 import base64
 import time
 import zlib
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Header, Query
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from monailabel_app.interactive.desk import Opened
+from monailabel_app.errors import NotFound
+from monailabel_app.inference.planes import AXES, axis_names, axis_of
 from monailabel_app.interactive.history import box_slices
-from monailabel_app.interactive.planes import AXES, axis_names, axis_of
 from monailabel_app.interactive.prompts import PromptRequest
+from monailabel_app.interactive.propagation import Propagation, PropagationStatus
+from monailabel_app.interactive.records import Opened
 from monailabel_app.interactive.session import Answer
 from monailabel_app.interactive.windows import WindowRequest, describe
 from monailabel_app.interactive.wire import MEDIA_TYPE, pack
@@ -52,6 +55,17 @@ class ViewRequest(BaseModel):
 
     axis: str | int | None = None
     index: int
+
+
+class PropagateRequest(BaseModel):
+    """The body of ``POST /sessions/{session}/propagate``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    label: str | None = None
+    axis: str | int | None = None
+    reach: int = Field(default=1000, ge=1)
+    slices: list[int] = Field(default=[], max_length=1000)
 
 
 @router.post("", status_code=201, summary="Open an interactive session")
@@ -137,6 +151,53 @@ def mask(session: str, site: CurrentSite, user: Annotator, accept: Accept = "") 
         if i is not None and j is not None and k is not None:
             answer.box = (i[0], j[0], k[0], i[1], j[1], k[1])
     return _reply(opened, answer, accept, start)
+
+
+@router.get("/{session}/changes", summary="What changed since a step", response_model=None)
+def changes(
+    session: str, site: CurrentSite, user: Annotator, since: Annotated[int, Query(ge=0)], accept: Accept = ""
+) -> Response:
+    """The box around everything that changed after step ``since``, for instance by a propagation."""
+    start = time.perf_counter()
+    opened = site.interactive.find(session, user.name)
+    with opened.session.lock:
+        box = opened.session.changed_since(since)
+        answer = Answer(opened.session.step, box, opened.session.version, axis=opened.session.axis)
+    return _reply(opened, answer, accept, start)
+
+
+@router.post("/{session}/propagate", status_code=202, summary="From prompted slices to a volume")
+def start_propagation(session: str, request: PropagateRequest, site: CurrentSite, user: Annotator) -> dict[str, Any]:
+    """Carry a label's masks on from its prompted slices; answers at once."""
+    opened = site.interactive.find(session, user.name)
+    axis = opened.session.axis if request.axis is None else axis_of(opened.session.volume, request.axis)
+    work = site.interactive.propagate(opened, request.label, axis, request.reach, request.slices)
+    return _progress(work.status)
+
+
+@router.get("/{session}/propagate", summary="How far the propagation is")
+def get_propagation(session: str, site: CurrentSite, user: Annotator) -> dict[str, Any]:
+    """State and slices of the propagation that runs, or ran last."""
+    return _progress(_work(site.interactive.find(session, user.name)).status)
+
+
+@router.delete("/{session}/propagate", summary="Cancel the propagation")
+def cancel_propagation(session: str, site: CurrentSite, user: Annotator) -> dict[str, Any]:
+    """Stop after the slice it works on; what it found is kept as one step."""
+    work = _work(site.interactive.find(session, user.name))
+    work.cancel()
+    work.wait(10.0)
+    return _progress(work.status)
+
+
+def _work(opened: Opened) -> Propagation:
+    if opened.work is None:
+        raise NotFound("nothing was propagated in this session", "POST to this address to start")
+    return opened.work
+
+
+def _progress(status: PropagationStatus) -> dict[str, Any]:
+    return {**asdict(status), "axis": AXES[status.axis]}
 
 
 def _described(opened: Opened) -> dict[str, Any]:

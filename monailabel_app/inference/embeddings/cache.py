@@ -22,7 +22,7 @@ from monailabel_app.inference.embeddings.key import FeatureKey
 from monailabel_app.inference.embeddings.memory import MemoryStore
 from monailabel_app.inference.embeddings.priority import Turns
 from monailabel_app.inference.embeddings.snapshot import Snapshot
-from monailabel_app.interactive.planes import Plane
+from monailabel_app.inference.planes import Plane
 
 __all__ = ["FeatureCache", "Found", "SliceView"]
 

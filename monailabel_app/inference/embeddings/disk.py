@@ -196,6 +196,6 @@ def _decoded(data: mmap.mmap) -> Tensor | None:
     if magic != _MAGIC or kind is None or not 1 <= axes <= 4 or len(data) != _HEADER.size + size:
         return None
     raw = np.frombuffer(data, dtype=np.uint8, offset=_HEADER.size)
-    if zlib.crc32(raw) != crc or size != int(np.prod(lengths)) * kind.itemsize:
+    if zlib.crc32(raw.data) != crc or size != int(np.prod(lengths)) * kind.itemsize:
         return None
     return torch.from_numpy(raw).view(kind).reshape(lengths[:axes])

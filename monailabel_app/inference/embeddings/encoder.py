@@ -35,10 +35,10 @@ def encode_lower(snapshot: Snapshot, image: Tensor, pause: Pause = _no_pause) ->
     """
     network = snapshot.network
     encoder = network.image_encoder
-    shown = network.preprocess(image * 255)  # type: ignore[operator]
-    features: Tensor = encoder.patch_embed(shown.to(encoder.patch_embed.proj.weight.dtype))  # type: ignore[union-attr, operator]
-    if encoder.pos_embed is not None:  # type: ignore[union-attr]
-        features = features + encoder.pos_embed  # type: ignore[union-attr, operator]
+    shown = network.preprocess(image * 255)
+    features: Tensor = encoder.patch_embed(shown.to(encoder.patch_embed.proj.weight.dtype))
+    if encoder.pos_embed is not None:
+        features = features + encoder.pos_embed
     return _blocks(snapshot, features, range(snapshot.first_adapted), pause)
 
 
@@ -46,15 +46,15 @@ def encode_lower(snapshot: Snapshot, image: Tensor, pause: Pause = _no_pause) ->
 def encode_upper(snapshot: Snapshot, lower: Tensor, pause: Pause = _no_pause) -> Tensor:
     """The encoder's output [1, dim, h, w] float32 from :func:`encode_lower`'s."""
     encoder = snapshot.network.image_encoder
-    depth = len(encoder.blocks)  # type: ignore[union-attr, arg-type]
+    depth = len(encoder.blocks)
     features = _blocks(snapshot, lower, range(snapshot.first_adapted, depth), pause)
-    out: Tensor = encoder.neck(features.permute(0, 3, 1, 2))  # type: ignore[union-attr, operator]
+    out: Tensor = encoder.neck(features.permute(0, 3, 1, 2))
     return out.float().contiguous()
 
 
 def _blocks(snapshot: Snapshot, features: Tensor, chosen: range, pause: Pause) -> Tensor:
-    blocks = snapshot.network.image_encoder.blocks  # type: ignore[union-attr]
+    blocks = snapshot.network.image_encoder.blocks
     for number in chosen:
         pause()
-        features = blocks[number](features)  # type: ignore[index, operator]
+        features = blocks[number](features)
     return features

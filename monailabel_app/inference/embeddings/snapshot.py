@@ -42,7 +42,7 @@ class Snapshot:
     """
 
     version: str
-    network: nn.Module
+    network: Any  # a Sam: nn.Module types its parts as Tensor or Module
     defaults: Mapping[str, Tensor]
     base: str
     image_size: int
@@ -53,7 +53,7 @@ class Snapshot:
 
     def __post_init__(self) -> None:
         with torch.inference_mode():
-            position: Tensor = self.network.prompt_encoder.get_dense_pe()  # type: ignore[union-attr, operator]
+            position: Tensor = self.network.prompt_encoder.get_dense_pe()
         object.__setattr__(self, "position", position)
 
     @property
@@ -79,6 +79,7 @@ def take_snapshot(
     """
     original = segmenter.network
     kept = _shared(original)
+    network: Any
     network, adapter, defaults = copy.deepcopy((original, segmenter.trainable, segmenter.defaults), kept)
     adapter.write(tensors)
     _merge_pairs(network)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -91,9 +92,10 @@ class Plane:
             columns.append(self.stack.shape[d] - 1 - values if self.stack.flips[d] else values)
         return np.stack(columns, axis=1)
 
-    def upright(self, array: npt.NDArray[np.generic], index: int) -> npt.NDArray[np.generic]:
+    def upright(self, array: npt.NDArray[Any], index: int) -> npt.NDArray[Any]:
         """Slice ``index`` (along the volume axis) of [i, j, k, ...] as [row, column, ...], a view."""
-        return self.stack.apply(array)[self._position(index)]
+        shown: npt.NDArray[Any] = self.stack.apply(array)[self._position(index)]
+        return shown
 
     def image(self, volume: Volume, window: Window, index: int) -> Tensor:
         """Slice ``index`` as [1, 3, size, size] float32, 0..1; grey is repeated."""
