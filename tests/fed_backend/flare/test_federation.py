@@ -142,7 +142,20 @@ def test_killed_hub_job_resumes_the_round(federation: RunningFederation) -> None
     assert federation.ended("north", run)["state"] == "finished"
 
 
+def test_killed_hub_comes_back_from_its_kit(federation: RunningFederation) -> None:
+    federation.kill("hub")
+    federation.start_hub()
+    federation.wait_ready()
+    run, verdict = federation.ask("north", rounds=1)
+    assert verdict["status"] == 202, verdict
+    status = federation.ended("north", run)
+    assert status["state"] == "finished", status
+
+
 def test_everything_ends_with_its_supervisor(federation: RunningFederation) -> None:
     assert federation.terminate("courier-south") == 0
-    federation.kill("hub")
-    assert federation.terminate("courier-north") == 0
+    assert federation.terminate("hub") == 0
+    assert "Traceback" not in (federation.folder / "hub.log").read_text()
+    secrets = [f"token-of-{site}" for site in federation.sites]
+    for log in (path for path in federation.folder.rglob("*.log") if path.is_file()):
+        assert not [secret for secret in secrets if secret in log.read_text()], log

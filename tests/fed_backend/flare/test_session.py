@@ -1,0 +1,227 @@
+"""A courier between a real coordinator and a real HTTP site, without FLARE between them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import plan
+from running import until
+from site_peer import Handler, Peer
+
+from fed_backend.errors import FederationError
+from fed_backend.flare.checkpoint import CheckpointStore
+from fed_backend.flare.coordinator import Coordinator
+from fed_backend.flare.messages import Message
+from fed_backend.flare.session import CourierSession
+from fed_backend.flare.site_client import SiteClient, SiteRefused, SiteUnreachable, token_reader
+from fed_backend.payload import decode
+from fed_backend.plan import Plan, save_plan
+
+PLAN = plan(quorum=1, round_deadline_s=30)
+
+
+class Hub:
+    """Coordinator with a ticking thread; ``deaf`` lets it answer nobody, as a hub whose job died."""
+
+    def __init__(self, folder: Path) -> None:
+        self.lock = threading.Lock()
+        self.session: CourierSession | None = None
+        self.deaf = False
+        self.coordinator = Coordinator(PLAN, ["north"], self, CheckpointStore(folder))
+        self.stopped = threading.Event()
+        threading.Thread(target=self._tick, daemon=True).start()
+
+    def _tick(self) -> None:
+        while not self.stopped.wait(0.05):
+            with self.lock:
+                self.coordinator.tick()
+
+    def post(self, site: str, message: Message) -> None:
+        if self.session and not self.deaf:
+            self.session.receive(message)
+
+    def ask(self, message: Message) -> dict[str, Any] | None:
+        if self.deaf:
+            return None
+        with self.lock:
+            return self.coordinator.receive("north", message)
+
+
+class SiteServer:
+    """The site's HTTP server in a thread; may be stopped and started again on the same port."""
+
+    def __init__(self, folder: Path, held: Plan = PLAN) -> None:
+        folder.mkdir()
+        save_plan(held, folder / "plan.json")
+        (folder / "courier.token").write_text("secret")
+        (folder / "settings.json").write_text(json.dumps({"name": "north", "add": 1.0, "examples": 2}))
+        self.peer = Peer(folder)
+        self.port = 0
+        self.start()
+
+    def start(self, handler: type[BaseHTTPRequestHandler] = Handler) -> None:
+        self.server = ThreadingHTTPServer(("127.0.0.1", self.port), handler)
+        self.server.peer = self.peer  # type: ignore[attr-defined]
+        self.port = self.server.server_port
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def stop(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+    def client(self, max_bytes: int = 10**6) -> SiteClient:
+        return SiteClient(f"http://127.0.0.1:{self.port}", token_reader(self.peer.folder / "courier.token"), max_bytes)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[SiteServer]:
+    server = SiteServer(tmp_path / "site")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    running = Hub(tmp_path / "hub")
+    yield running
+    running.stopped.set()
+
+
+@pytest.fixture
+def ready(site: SiteServer, hub: Hub) -> Iterator[threading.Event]:
+    came = threading.Event()
+    session = CourierSession(site.client(), hub, PLAN.sha256, came.set)
+    hub.session = session
+    session.start()
+    yield came
+    session.stop()
+
+
+def request(site: SiteServer, run: str, **fields: Any) -> None:
+    site.peer.request({"id": run, "action": "start", "method": None, "rounds": 1, **fields})
+
+
+def finished(site: SiteServer, run: str) -> dict[str, Any]:
+    def ended() -> dict[str, Any] | None:
+        status: dict[str, Any] = site.peer.statuses.get(run) or {}
+        return status if status.get("state") in {"finished", "failed"} else None
+
+    return until(f"end of {run}", ended, 20)
+
+
+def test_an_annotators_request_becomes_a_round(site: SiteServer, ready: threading.Event) -> None:
+    assert ready.wait(10)
+    request(site, "run1", rounds=2)
+    verdict = until("verdict", lambda: site.peer.verdicts.get("run1"), 10)
+    assert verdict["status"] == 202
+    status = finished(site, "run1")
+    assert status["state"] == "finished"
+    assert status["history"][1]["sites"]["north"]["promoted"] is True
+    offer = decode((site.peer.folder / "offer-run1-1.safetensors").read_bytes())[1]
+    np.testing.assert_array_equal(offer["conv.weight"], np.full((2, 3), 2.0))
+
+
+def test_a_site_that_restarts_is_asked_again(site: SiteServer, ready: threading.Event) -> None:
+    assert ready.wait(10)
+    request(site, "run1")
+    until("verdict", lambda: site.peer.verdicts.get("run1"), 10)
+    site.stop()
+    threading.Timer(1.5, site.start).start()
+    assert finished(site, "run1")["state"] == "finished"
+
+
+def test_a_request_waits_for_a_hub_that_comes_back(site: SiteServer, hub: Hub, ready: threading.Event) -> None:
+    assert ready.wait(10)
+    hub.deaf = True
+    request(site, "run1")
+    threading.Timer(1.5, lambda: setattr(hub, "deaf", False)).start()
+    assert until("verdict", lambda: site.peer.verdicts.get("run1"), 15)["status"] == 202
+    assert finished(site, "run1")["state"] == "finished"
+
+
+def test_a_drained_hub_ends_the_session(site: SiteServer, hub: Hub, ready: threading.Event) -> None:
+    assert ready.wait(10)
+    with hub.lock:
+        hub.coordinator.draining = True
+    until("the session has ended", lambda: hub.session is not None and hub.session._stop.is_set(), 10)
+    request(site, "run1")
+    assert "run1" not in site.peer.verdicts, "left for the session of the next job"
+
+
+def test_a_site_with_another_plan_is_told_so(tmp_path: Path, hub: Hub) -> None:
+    site = SiteServer(tmp_path / "other", plan(name="another"))
+    session = CourierSession(site.client(), hub, PLAN.sha256, lambda: None)
+    hub.session = session
+    session.start()
+    try:
+        request(site, "run1")
+        verdict = until("verdict", lambda: site.peer.verdicts.get("run1"), 10)
+        assert verdict["status"] == 409
+        assert "different plans" in verdict["detail"]
+    finally:
+        session.stop()
+        site.stop()
+
+
+# --- the client alone ----------------------------------------------------------------------
+
+
+def test_a_wrong_token_is_told(site: SiteServer) -> None:
+    (site.peer.folder / "courier.token").write_text("guess")
+    with pytest.raises(SiteRefused, match="token"):
+        site.client().progress()
+    shutil.move(site.peer.folder / "courier.token", site.peer.folder / "elsewhere")
+    with pytest.raises(SiteUnreachable, match="token file"):
+        site.client().progress()
+
+
+def _answering(status: int, body: bytes, **headers: str) -> type[BaseHTTPRequestHandler]:
+    class Odd(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            """Silent."""
+
+        def _answer(self) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = _answer
+
+    return Odd
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "word"),
+    [
+        (200, b"<html>", {}, "no JSON"),
+        (200, b"[1]", {}, "no object"),
+        (500, b"Traceback: /srv/secret/path", {}, "with 500"),
+        (422, b'{"detail": "tensor \'x\' holds NaN", "hint": "lower the rate"}', {}, "tensor 'x' holds NaN"),
+        (302, b"", {"Location": "http://127.0.0.1:9/"}, "with 302"),
+    ],
+)
+def test_odd_answers_are_plain_errors(
+    site: SiteServer, status: int, body: bytes, headers: dict[str, str], word: str
+) -> None:
+    site.stop()
+    site.start(_answering(status, body, **headers))
+    with pytest.raises(SiteRefused, match=word) as caught:
+        site.client().offer(b"payload", 5)
+    assert "/srv" not in str(caught.value)
+
+
+def test_an_endless_update_is_not_read_to_its_end(site: SiteServer) -> None:
+    site.stop()
+    site.start(_answering(200, b"x" * 50_000))
+    with pytest.raises(FederationError, match="larger than the plan's 1000 bytes"):
+        site.client(max_bytes=1000).train(b"payload", 5)
