@@ -117,6 +117,8 @@ class FedSegWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMixin
             Pointer.EXCLUDE: self.ui.excludeButton,
             Pointer.BOX: self.ui.boxButton,
         }
+        self.ui.sitesTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        self.ui.sitesTable.horizontalHeader().setSectionResizeMode(1, qt.QHeaderView.Stretch)
         self._fill_settings()
         self._connect_clicks()
         self.timer = qt.QTimer()
@@ -263,10 +265,7 @@ class FedSegWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMixin
         ui.disconnectButton.visible = not joining
         ui.signInPanel.visible = view.phase is Phase.SIGN_IN
         ui.caFileEdit.enabled = offline
-        connected = view.site is not None and view.phase in CONNECTED
-        ui.siteLabel.text = words.site_words(parse_address(view.address), view.site) if connected else "Not connected."
-        if view.link_lost and connected:
-            ui.siteLabel.text += f"\nThe site cannot be watched at the moment: {view.link_lost}"
+        ui.siteLabel.text = _site_text(view)
         ui.consentStateLabel.text = "given for this server" if view.consented else "asked before anything is sent"
         ui.withdrawButton.enabled = view.consented
 
@@ -280,11 +279,12 @@ class FedSegWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMixin
         if view.case is None or view.case.id != self._case_shown:
             self._case_shown = view.case.id if view.case is not None else None
             ui.nothingBox.checked = False  # it was said of another case
+        ui.nothingBox.enabled = why_not(view, Action.SUBMIT) is None
         ui.caseLabel.visible = view.case is not None
         ui.answerLabel.visible = view.case is not None and bool(view.case.answered_by)
         if view.case is not None:
             done = " · submitted" if view.case.submitted else ""
-            reason = f"\n{view.case.reason}" if view.case.reason else ""
+            reason = f"\nChosen because: {view.case.reason}" if view.case.reason else ""
             ui.caseLabel.text = f"{view.case.id}{done}{reason}"
             ui.answerLabel.text = f"Shown: {view.case.answered_by}"
         if why_not(view, Action.PROMPT) is not None:
@@ -313,6 +313,16 @@ class FedSegWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMixin
         ui.historyLabel.text = "\n".join(words.past_round_words(past) for past in run.history[-_PAST_ROUNDS_SHOWN:])
 
 
+def _site_text(view):
+    """One or two lines about the site."""
+    if view.phase is Phase.SIGN_IN:
+        return "The site asks who you are."
+    if view.site is None or view.phase not in CONNECTED:
+        return "Not connected."
+    text = words.site_words(parse_address(view.address), view.site)
+    return f"{text}\nThe site cannot be watched at the moment: {view.link_lost}" if view.link_lost else text
+
+
 def _fill(box, items):
     """Offer these items, keeping the chosen one where it is still there."""
     items = list(items)
@@ -322,6 +332,7 @@ def _fill(box, items):
         box.addItems(items)
         if chosen in items:
             box.currentText = chosen
+    box.enabled = bool(items)
 
 
 def _fill_table(table, rows):
@@ -332,7 +343,6 @@ def _fill_table(table, rows):
             item = qt.QTableWidgetItem(text)
             item.setToolTip(text)
             table.setItem(row, column, item)
-    table.resizeColumnsToContents()
     table.updateGeometry()
 
 

@@ -67,6 +67,11 @@ class CaseWork:
         self._opened_at = 0.0
         self._leaving = False
 
+    @property
+    def case(self) -> SceneCase | None:
+        """The open case's nodes, None without a case."""
+        return self._case
+
     def choose_model(self, name: str) -> None:
         """Segment with this model from now on."""
         self._panel.change(model=name)

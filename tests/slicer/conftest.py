@@ -81,3 +81,35 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         capture_output=True,
     )  # fmt: skip
     return certificate, key
+
+
+@pytest.fixture(scope="session")
+def qapp(mrml: Any) -> Any:
+    """Qt's application and the stand-ins around it."""
+    from PySide6 import QtCore, QtGui, QtWidgets
+    from standins import pythonqt, scripted, widgets
+
+    app = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["slicer"])
+    QtWidgets.QApplication.setStyle("Fusion")
+    app.setFont(QtGui.QFont("DejaVu Sans", 9))
+    QtCore.QCoreApplication.setOrganizationName("FedSegTests")
+    QtCore.QCoreApplication.setApplicationName("Slicer")
+    QtCore.QSettings.setDefaultFormat(QtCore.QSettings.Format.IniFormat)
+    pythonqt.install()
+    widgets.install()
+    scripted.install()
+    return app
+
+
+@pytest.fixture
+def panel(qapp: Any, scene: Any, tmp_path: Path) -> Iterator[Any]:
+    """A fresh panel with empty settings."""
+    from panel_driver import PanelDriver, shots_folder
+    from PySide6 import QtCore
+
+    QtCore.QSettings.setPath(
+        QtCore.QSettings.Format.IniFormat, QtCore.QSettings.Scope.UserScope, str(tmp_path / "settings")
+    )
+    driver = PanelDriver(qapp, shots_folder(tmp_path / "shots"))
+    yield driver
+    driver.close()

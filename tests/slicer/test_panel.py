@@ -6,47 +6,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import site_peer
-from panel_driver import PanelDriver, shots_folder
+from panel_driver import PanelDriver
 from site_peer import SitePeer, running_round
 from volume_files import nrrd, read_nifti, read_nrrd
 
 
-@pytest.fixture(scope="session")
-def qapp(mrml: Any) -> Any:
-    """Qt's application and the stand-ins around it."""
-    from PySide6 import QtCore, QtGui, QtWidgets
-    from standins import pythonqt, scripted, widgets
-
-    app = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["slicer"])
-    QtWidgets.QApplication.setStyle("Fusion")
-    app.setFont(QtGui.QFont("DejaVu Sans", 9))
-    QtCore.QCoreApplication.setOrganizationName("FedSegTests")
-    QtCore.QCoreApplication.setApplicationName("Slicer")
-    QtCore.QSettings.setDefaultFormat(QtCore.QSettings.Format.IniFormat)
-    pythonqt.install()
-    widgets.install()
-    scripted.install()
-    return app
-
-
 @pytest.fixture
-def panel(qapp: Any, scene: Any, tmp_path: Path) -> Iterator[PanelDriver]:
-    """A fresh panel with empty settings."""
-    from PySide6 import QtCore
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask the site more often than a person needs."""
+    from FedSegLib import watching
 
-    QtCore.QSettings.setPath(
-        QtCore.QSettings.Format.IniFormat, QtCore.QSettings.Scope.UserScope, str(tmp_path / "settings")
-    )
-    driver = PanelDriver(qapp, shots_folder(tmp_path / "shots"))
-    yield driver
-    driver.close()
+    for name in ("RUNNING_SECONDS", "IDLE_SECONDS", "FAILED_SECONDS"):
+        monkeypatch.setattr(watching, name, 0.1)
 
 
 def test_a_new_panel_offers_to_connect_and_nothing_else(panel: PanelDriver) -> None:
@@ -258,6 +235,7 @@ def test_points_are_asked_consent_for_and_sent_in_voxels(panel: PanelDriver, sce
     panel.click(panel.ui.segmentPromptsButton)
     panel.click(panel.ui.agreeButton)
     panel.until(lambda: "sam-0001" in panel.ui.answerLabel.text, "for the mask")
+    panel.shoot("10-prompted")
     params = json.loads(peer.wait_for("POST", "/infer/sam")[0].form["params"])
     assert (params["label"], params["foreground"], params["background"]) == ("tumour", [[14, 10, 6]], [[2, 3, 4]])
     panel.click(panel.ui.clearButton)
@@ -343,7 +321,7 @@ def test_consent_can_be_withdrawn(panel: PanelDriver, peer: SitePeer) -> None:
     assert peer.count("PUT", "/datastore/label") == 1
 
 
-def test_learning_is_started_watched_and_stopped(panel: PanelDriver, peer: SitePeer) -> None:
+def test_learning_is_started_watched_and_stopped(panel: PanelDriver, peer: SitePeer, eager: None) -> None:
     panel.connect(peer.url)
     panel.click(panel.ui.learnButton)
     panel.until(lambda: "about 2 min left" in panel.ui.learningLabel.text, "for the progress")
@@ -367,7 +345,7 @@ def test_learning_without_corrections_says_what_to_do(panel: PanelDriver, peer: 
     assert panel.ui.learnButton.enabled
 
 
-def test_a_round_is_started_watched_and_stopped(panel: PanelDriver, peer: SitePeer) -> None:
+def test_a_round_is_started_watched_and_stopped(panel: PanelDriver, peer: SitePeer, eager: None) -> None:
     panel.connect(peer.url)
     panel.until(lambda: "glioma" in panel.ui.federationLabel.text, "for the plan")
     panel.ui.roundsBox.value = 3
@@ -408,11 +386,7 @@ def test_a_round_without_a_courier_says_how_to_start_it(panel: PanelDriver, peer
     panel.until(lambda: panel.says == f"No courier. {hint}", "for the refusal")
 
 
-def test_a_lost_site_is_told_and_found_again(panel: PanelDriver, peer: SitePeer, monkeypatch: Any) -> None:
-    from FedSegLib import watching
-
-    monkeypatch.setattr(watching, "IDLE_SECONDS", 0.05)
-    monkeypatch.setattr(watching, "FAILED_SECONDS", 0.05)
+def test_a_lost_site_is_told_and_found_again(panel: PanelDriver, peer: SitePeer, eager: None) -> None:
     panel.connect(peer.url)
     peer.refuse("GET", "/learning", 500, detail="The disk is full.")
     panel.until(lambda: "cannot be watched at the moment: The disk is full." in panel.ui.siteLabel.text, "for the loss")

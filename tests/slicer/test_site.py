@@ -1,0 +1,89 @@
+"""L5: the panel with a real site server, where FEDSEG_SITE_URL names one that runs (the full test run starts one).
+
+The site must ask for no sign-in, or FEDSEG_SITE_USER and FEDSEG_SITE_PASSWORD must open it, and it must have a case
+left to correct.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+from panel_driver import PanelDriver
+
+URL = os.environ.get("FEDSEG_SITE_URL", "")
+
+pytestmark = pytest.mark.skipif(not URL, reason="FEDSEG_SITE_URL names no running site")
+
+
+def reach(panel: PanelDriver) -> None:
+    """Connect, and sign in where the site asks for it."""
+    panel.connect(URL)
+    if panel.view.phase.name == "SIGN_IN":
+        panel.type(panel.ui.userEdit, os.environ["FEDSEG_SITE_USER"])
+        panel.type(panel.ui.passwordEdit, os.environ["FEDSEG_SITE_PASSWORD"])
+        panel.click(panel.ui.signInButton)
+        panel.until(lambda: panel.view.phase.name == "READY", "for the sign-in")
+
+
+@pytest.mark.timeout(300)
+def test_connect_next_case_segment_and_submit(panel: PanelDriver, scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("panel_driver.PATIENCE_SECONDS", 120.0)  # a real model on a busy computer
+    reach(panel)
+    assert not panel.view.site.stock
+    panel.click(panel.ui.nextButton)
+    panel.until(lambda: panel.view.phase.name in ("OPEN", "READY"), "for the case")
+    assert panel.view.phase.name == "OPEN", panel.says
+    panel.segment()
+    panel.shoot("30-real-segmented")
+    _paint(panel, scene)
+    panel.click(panel.ui.submitButton)
+    if panel.ui.consentFrame.visible:
+        panel.click(panel.ui.agreeButton)
+    panel.until(lambda: panel.view.phase.name == "OPEN", "for the receipt")
+    assert "is submitted" in panel.says
+    panel.shoot("31-real-submitted")
+    panel.until(lambda: panel.view.learning is not None and panel.view.federation is not None, "for the site's state")
+
+
+def test_points_reach_a_model_that_understands_them(
+    panel: PanelDriver, scene: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from FedSegLib.scene import Pointer
+
+    monkeypatch.setattr("panel_driver.PATIENCE_SECONDS", 120.0)
+    reach(panel)
+    model = next((model.name for model in panel.view.site.models if model.prompts), None)
+    if model is None:
+        pytest.skip("the site has no model that takes points")
+    panel.open_case()
+    panel.choose(panel.ui.modelBox, model)
+    case = panel.widget.controller.casework.case
+    volume = scene.GetNodeByID(case.volume)
+    middle = [0.0] * 6
+    volume.GetRASBounds(middle)
+    center = [(low + high) / 2 for low, high in zip(middle[::2], middle[1::2], strict=True)]
+    scene.GetNodeByID(case.pointers[Pointer.INCLUDE]).AddControlPointWorld(*center)
+    panel.click(panel.ui.segmentPromptsButton)
+    if panel.ui.consentFrame.visible:
+        panel.click(panel.ui.agreeButton)
+    panel.until(lambda: panel.view.phase.name == "OPEN", "for the mask")
+    assert panel.view.case.answered_by, panel.says
+
+
+def _paint(panel: PanelDriver, scene: Any) -> None:
+    """Mark a small block, so that the mask is never empty, as the Segment Editor would."""
+    import numpy as np
+    import slicer
+
+    case = panel.widget.controller.casework.case
+    segmentation = scene.GetNodeByID(case.segmentation)
+    volume = scene.GetNodeByID(case.volume)
+    first = panel.view.site.schema.names[0]
+    key = segmentation.GetSegmentation().GetSegmentIdBySegmentName(first)
+    mask = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, key, volume)
+    mask = (np.asarray(mask) != 0).astype(np.uint8)
+    k, j, i = (n // 2 for n in mask.shape)
+    mask[max(0, k - 1) : k + 1, j - 2 : j + 2, i - 2 : i + 2] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation, key, volume)
