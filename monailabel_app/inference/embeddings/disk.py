@@ -32,6 +32,7 @@ import threading
 import time
 import zlib
 from collections import OrderedDict
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -48,6 +49,8 @@ _HEADER = struct.Struct("<8sII4IQI20x")
 _KINDS: dict[int, torch.dtype] = {1: torch.float16, 2: torch.float32, 3: torch.bfloat16}
 _CODES = {kind: code for code, kind in _KINDS.items()}
 _SUFFIX = ".emb"
+_RECOUNT = 200
+"""After so many files the folder is listed again: another process may write there too."""
 _STALE_S = 600.0
 """A temporary older than this belongs to nobody: writing one takes milliseconds."""
 
@@ -69,6 +72,7 @@ class DiskStore:
         self._lock = threading.Lock()
         self._sizes: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._bytes = 0
+        self._puts = 0
         with file_errors("the folder of embeddings"):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._scan()
@@ -122,6 +126,9 @@ class DiskStore:
                 temporary.unlink(missing_ok=True)
             return
         self._used(image, digest, sum(map(len, parts)))
+        self._puts += 1
+        if self._puts % _RECOUNT == 0:
+            self._recount()
 
     def forget(self, image: str) -> None:
         """Delete all features of an image, for instance because the image was deleted."""
@@ -136,21 +143,19 @@ class DiskStore:
     def _scan(self) -> None:
         """Learn what is there, oldest first; delete what interrupted writers left."""
         found: list[tuple[float, tuple[str, str], int]] = []
-        for folder in self._folder.iterdir():
-            if not folder.is_dir():
-                continue
-            for entry in os.scandir(folder):
-                with suppress(OSError):  # another process may evict meanwhile
-                    status = entry.stat()
-                    if entry.name.startswith(TEMPORARY):
-                        if time.time() - status.st_mtime > _STALE_S:
-                            os.unlink(entry.path)
-                    elif entry.name.endswith(_SUFFIX):
-                        key = (folder.name, entry.name.removesuffix(_SUFFIX))
-                        found.append((status.st_mtime, key, status.st_size))
+        for folder in [entry for entry in self._folder.iterdir() if entry.is_dir()]:
+            with suppress(OSError):  # another process may evict meanwhile
+                found += list(_files(folder))
         for _, key, size in sorted(found):
             self._sizes[key] = size
             self._bytes += size
+
+    def _recount(self) -> None:
+        with self._lock, suppress(OSError):
+            self._sizes.clear()
+            self._bytes = 0
+            self._scan()
+            self._shrink()
 
     def _used(self, image: str, digest: str, size: int) -> None:
         key = (image[:32], digest)
@@ -177,6 +182,18 @@ class DiskStore:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
                 path.parent.rmdir()  # only when it was the last one
+
+
+def _files(folder: Path) -> Iterator[tuple[float, tuple[str, str], int]]:
+    """(modification time, key, size) of the features in one folder; old temporaries are deleted."""
+    for entry in os.scandir(folder):
+        with suppress(OSError):
+            status = entry.stat()
+            if entry.name.startswith(TEMPORARY):
+                if time.time() - status.st_mtime > _STALE_S:
+                    os.unlink(entry.path)
+            elif entry.name.endswith(_SUFFIX):
+                yield status.st_mtime, (folder.name, entry.name.removesuffix(_SUFFIX)), status.st_size
 
 
 def _encoded(features: Tensor) -> tuple[bytes, bytes]:
