@@ -128,10 +128,14 @@ class RunningFederation:
         self.wait_ready(*self.sites)
 
     def wait_ready(self, *sites: str) -> None:
-        """Wait until hub and couriers say so in their ready files."""
-        until("hub ready", lambda: read_json(self.folder / "hub.json"))
-        for site in sites:
-            until(f"courier of {site} ready", lambda site=site: read_json(self.ready_file(site)))  # type: ignore[misc]
+        """Wait until hub and couriers say in their ready files that they are in the same job."""
+
+        def same() -> bool:
+            jobs = {(read_json(self.ready_file(site)) or {}).get("job") for site in sites}
+            hub = (read_json(self.folder / "hub.json") or {}).get("job")
+            return hub is not None and jobs <= {hub}
+
+        until(f"hub and couriers of {sites} ready", same)
 
     def tree(self, name: str) -> list[psutil.Process]:
         root = psutil.Process(self.processes[name].pid)
@@ -143,13 +147,9 @@ class RunningFederation:
 
     def job_process(self, name: str) -> psutil.Process:
         """The process of that job under hub or courier."""
-        job = self.job()
 
         def find() -> psutil.Process | None:
-            for process in self.tree(name):
-                if job in process.cmdline():
-                    return process
-            return None
+            return next((p for p in self.tree(name) if self.job() in p.cmdline()), None)
 
         return until(f"job process of {name}", find)
 

@@ -145,7 +145,7 @@ def test_killed_hub_job_resumes_the_round(federation: RunningFederation) -> None
 def test_killed_hub_comes_back_from_its_kit(federation: RunningFederation) -> None:
     federation.kill("hub")
     federation.start_hub()
-    federation.wait_ready()
+    federation.wait_ready(*federation.sites)
     run, verdict = federation.ask("north", rounds=1)
     assert verdict["status"] == 202, verdict
     status = federation.ended("north", run)
