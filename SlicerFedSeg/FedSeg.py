@@ -302,6 +302,9 @@ class FedSegWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMixin
         ui, run = self.ui, view.round
         ui.federationSection.visible = view.site is not None and not view.site.stock
         ui.federationLabel.text = words.federation_words(view.federation, run)
+        member = view.federation is None or view.federation.enabled
+        for widget in (ui.roundsCaption, ui.roundsBox, ui.startRoundButton, ui.stopRoundButton):
+            widget.visible = member
         ui.sitesTable.visible = run is not None and bool(run.sites)
         ui.historyLabel.visible = run is not None and bool(run.history)
         if run is None:

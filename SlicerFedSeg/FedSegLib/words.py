@@ -98,11 +98,17 @@ def learning_words(learning: Learning | None) -> str:
             compared = f" (Dice {result.dice_champion:.2f} → {result.dice_challenger:.2f})"
         return f"{verdict}{compared}. {result.reason}".strip()
     words = _LEARNING.get(learning.state, f"State: {learning.state}.")
-    if learning.message and learning.state != "idle":
-        words = f"{words} {learning.message}"
+    if learning.message and learning.running:
+        words = _sentence(learning.message)  # the site knows more closely what it does
+    elif learning.message and learning.state != "idle":
+        words = f"{words.rstrip('.')}: {learning.message}"
     if learning.running and learning.seconds_left is not None:
         words = f"{words.rstrip('.')}: {seconds_in_words(learning.seconds_left)} left."
     return words
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:].rstrip(".") + "."
 
 
 def federation_words(federation: Federation | None, round_: Round | None) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from PySide6 import QtCore, QtTest, QtWidgets
+from PySide6 import QtCore, QtGui, QtTest, QtWidgets
 
 PATIENCE_SECONDS = 15.0
 WIDTH = 420
@@ -112,7 +112,8 @@ class PanelDriver:
             self.process()
         self.assert_nothing_clipped()
         self._shots.mkdir(parents=True, exist_ok=True)
-        assert self.frame.grab().save(str(self._shots / f"{name}.png"))
+        picture = self.frame.grab().toImage().convertToFormat(QtGui.QImage.Format.Format_RGB888)
+        assert picture.save(str(self._shots / f"{name}.png"), "PNG", 0)  # 0: smallest file
 
     def assert_nothing_clipped(self) -> None:
         """Every visible label and button has the room that its text needs."""

@@ -386,6 +386,13 @@ def test_a_round_without_a_courier_says_how_to_start_it(panel: PanelDriver, peer
     panel.until(lambda: panel.says == f"No courier. {hint}", "for the refusal")
 
 
+def test_a_site_without_federation_offers_no_rounds(panel: PanelDriver, peer: SitePeer) -> None:
+    peer.federation |= {"enabled": False, "plan": None}
+    panel.connect(peer.url)
+    panel.until(lambda: "no federation" in panel.ui.federationLabel.text, "for the answer")
+    assert not panel.ui.startRoundButton.visible
+
+
 def test_a_lost_site_is_told_and_found_again(panel: PanelDriver, peer: SitePeer, eager: None) -> None:
     panel.connect(peer.url)
     peer.refuse("GET", "/learning", 500, detail="The disk is full.")

@@ -72,6 +72,24 @@ def test_points_reach_a_model_that_understands_them(
     assert panel.view.case.answered_by, panel.says
 
 
+@pytest.mark.timeout(300)
+def test_learning_is_started_and_stopped(panel: PanelDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("panel_driver.PATIENCE_SECONDS", 120.0)
+    reach(panel)
+    panel.until(lambda: panel.view.learning is not None, "for the learner's state")
+    if panel.view.learning.running:
+        pytest.skip("the site is learning already")
+    panel.click(panel.ui.learnButton)
+    panel.until(lambda: panel.view.learning.running or panel.says, "for the start")
+    if panel.says:  # the case submitted above may have been put among the validation cases
+        assert panel.ui.hintLabel.text
+        return
+    panel.shoot("32-real-learning")
+    panel.click(panel.ui.stopLearningButton)
+    panel.until(lambda: not panel.view.learning.running, "for the stop")
+    assert "stopped" in panel.ui.learningLabel.text
+
+
 def _paint(panel: PanelDriver, scene: Any) -> None:
     """Mark a small block, so that the mask is never empty, as the Segment Editor would."""
     import numpy as np

@@ -180,6 +180,10 @@ def test_time_left_in_words(seconds: float, text: str) -> None:
 
 def test_learning_in_words() -> None:
     assert "about 2 min left" in words.learning_words(LEARNING)
+    assert words.learning_words(replace(LEARNING, message="step 3 of 60")) == "Step 3 of 60: about 2 min left."
+    assert (
+        words.learning_words(replace(LEARNING, state="cancelled", message="by Ada")) == "Learning was stopped: by Ada"
+    )
     taken = LearningResult("unet-0002", True, "Better on 3 cases.", 0.7, 0.75)
     done = replace(LEARNING, state="done", result=taken)
     assert words.learning_words(done) == "unet-0002 serves now (Dice 0.70 → 0.75). Better on 3 cases."
