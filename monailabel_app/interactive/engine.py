@@ -63,7 +63,7 @@ class Engine:
         self.prefetcher = Prefetcher(self.cache, self.turns, self.snapshot)
         self._segmenter = segmenter
         self._first = segmenter.adapter()  # what a version leaves out stays as it began
-        self._versions = versions
+        self.versions = versions
         self._numeric = numeric
         self._clock = clock
         self._lock = threading.Lock()
@@ -82,7 +82,7 @@ class Engine:
         if current is None:
             with self._building:
                 if self._snapshot is None:
-                    self._snapshot = self._build(self._versions.champion())
+                    self._snapshot = self._build(self.versions.champion())
                 return self._snapshot
         now = self._clock()
         if now - self._asked >= _ASK_S:
@@ -100,7 +100,7 @@ class Engine:
 
     def _follow(self, current: Snapshot) -> None:
         try:
-            champion = self._versions.champion()
+            champion = self.versions.champion()
         except SiteError as error:  # a damaged pointer must not stop who is drawing
             logger.warning("the champion of %s cannot be read: %s", self.name, error)
             return
@@ -127,5 +127,5 @@ class Engine:
         logger.info("%s answers prompts now", champion)
 
     def _build(self, version: str) -> Snapshot:
-        tensors = {**self._first, **self._versions.load(version)}
+        tensors = {**self._first, **self.versions.load(version)}
         return take_snapshot(self._segmenter, version, tensors, numeric=self._numeric)
