@@ -167,6 +167,7 @@ def open_site(settings: SiteSettings, state: SiteState) -> Site:
         checkpoint=setup.checkpoint,
     )
     datastore = SiteDatastore(settings.studies, state.folder / "datastore", IMAGE_SUFFIXES)
+    state.splits.assign(datastore.list_images())  # so that the site can name the cases kept for validation
     site = Site(
         settings=settings,
         context=context,

@@ -3,7 +3,8 @@
 A patient's part follows from a hash of the patient under the site's secret key, so it depends
 neither on the order in which labels arrive nor on the patient's name. Small sites need a first
 validation case early: where a site has two patients or more and none of them validates (or trains),
-the one to be assigned now does. Stored assignments never change.
+the one to be assigned now does. Stored assignments never change, but for one thing: a split file may
+place patients of whom nothing was corrected yet.
 """
 
 from __future__ import annotations
@@ -74,13 +75,16 @@ class Splits:
 
         Raises:
             SiteError: an unknown part.
-            Conflict: a case or patient has another part already; nothing is taken over.
+            Conflict: a corrected patient, or one of an earlier file, has another part; nothing is
+                taken over.
         """
         patients = patients or {}
         for case, part in parts.items():
             if part not in get_args(Part):
                 raise SiteError(f"case {case!r} has part {part!r}", f"choose one of: {', '.join(get_args(Part))}")
+        before = self.all()
         with self._database.transaction():
+            self._forget_unused(parts)
             known = self.all()
             for case, part in parts.items():
                 patient = patients.get(case, case)
@@ -94,7 +98,7 @@ class Splits:
                     self._store(patient, cast(Part, part), "file")
                 if case not in known:
                     self._database.execute('INSERT INTO cases ("case", patient) VALUES (?, ?)', (case, patient))
-        return len(parts.keys() - known.keys())
+        return len(parts.keys() - before.keys())
 
     def _assign_patient(self, patient: str) -> None:
         if self._stored(patient) is not None:
@@ -113,6 +117,19 @@ class Splits:
     def _stored(self, patient: str) -> Part | None:
         row = self._database.row("SELECT part FROM splits WHERE patient = ?", (patient,))
         return cast(Part, row["part"]) if row else None
+
+    def _forget_unused(self, cases: Iterable[str]) -> None:
+        """Undo what only the hash decided for ``cases``, where nothing was corrected."""
+        for case in cases:
+            self._database.execute(
+                'DELETE FROM cases WHERE "case" = ? AND NOT EXISTS '
+                '(SELECT 1 FROM corrections WHERE corrections."case" = cases."case") '
+                "AND EXISTS (SELECT 1 FROM splits WHERE splits.patient = cases.patient AND origin = 'hash')",
+                (case,),
+            )
+        self._database.execute(
+            "DELETE FROM splits WHERE origin = 'hash' AND patient NOT IN (SELECT patient FROM cases)"
+        )
 
     def _store(self, patient: str, part: Part, origin: str) -> None:
         self._database.execute(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from monailabel_app.errors import Conflict, SiteError
 from monailabel_app.state.database import Database
+from monailabel_app.state.site import SiteState
 from monailabel_app.state.splits import Splits
 
 
@@ -65,3 +67,25 @@ def test_a_split_file_cannot_tear_a_patient_apart(database: Database) -> None:
     with pytest.raises(Conflict, match="patient keeps its part"):
         splits.import_split({"p-1": "train", "p-2": "validation"}, patients={"p-1": "p", "p-2": "p"})
     assert splits.all() == {}
+
+
+def test_a_split_file_may_come_late_but_not_after_a_correction(state: SiteState, images: Any) -> None:
+    placed = state.splits.assign(["a", "b", "c"])
+    other = {"train": "holdout", "validation": "train", "holdout": "validation"}
+    wished = {case: other[part] for case, part in placed.items()}
+    state.splits.import_split(wished)
+    assert state.splits.all() == wished
+    with pytest.raises(Conflict):
+        state.splits.import_split(placed)
+    fresh = state.splits.part("d")
+    images.submit(state, "d")
+    with pytest.raises(Conflict, match="'d'"):
+        state.splits.import_split({"d": other[fresh]})
+    assert state.splits.part("d") == fresh
+
+
+def test_a_split_file_may_join_cases_to_one_patient(state: SiteState) -> None:
+    state.splits.assign([f"p-{n}" for n in range(8)])
+    together = {f"p-{n}": "holdout" for n in range(8)}
+    state.splits.import_split(together, patients=dict.fromkeys(together, "p"))
+    assert set(state.splits.all().values()) == {"holdout"}
