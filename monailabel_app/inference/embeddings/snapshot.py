@@ -78,7 +78,7 @@ def take_snapshot(
         AdapterError: the tensors do not fit the model.
     """
     original = segmenter.network
-    kept = _shared(original)
+    kept = _shared(original, converted=numeric != "float32")
     network: Any
     network, adapter, defaults = copy.deepcopy((original, segmenter.trainable, segmenter.defaults), kept)
     adapter.write(tensors)
@@ -104,11 +104,14 @@ def _pairs(network: nn.Module) -> list[tuple[str, Any]]:
     return [(name, module) for name, module in network.named_modules() if hasattr(module, "lora_A")]
 
 
-def _shared(network: nn.Module) -> dict[int, Any]:
-    """Tensors that a copy may share: those that neither training nor merging changes."""
-    merged = {id(p) for _, module in _pairs(network) for p in module.parameters()}
+def _shared(network: nn.Module, *, converted: bool) -> dict[int, Any]:
+    """Tensors that a copy may share: those that training, merging and converting leave alone."""
+    changed = {id(p) for _, module in _pairs(network) for p in module.parameters()}
+    if converted:  # Module.to() changes parameters in place, and a shared one for everybody
+        encoder: Any = network.image_encoder
+        changed |= {id(t) for t in (*encoder.parameters(), *encoder.buffers())}
     tensors = [*network.parameters(), *network.buffers()]
-    return {id(t): t for t in tensors if not t.requires_grad and id(t) not in merged}
+    return {id(t): t for t in tensors if not t.requires_grad and id(t) not in changed}
 
 
 def _merge_pairs(network: nn.Module) -> None:
