@@ -65,12 +65,17 @@ class Controller:
         self.settings = Settings(store)
         consents = ConsentBook(store, now)
         self.connection = Connection(self._panel, self._lanes[1], self.settings, consents, connect, clock)
-        self.casework = CaseWork(self._panel, self.connection, self.settings, scene, Path(self._folder.name), clock)
+        self.casework = CaseWork(self._panel, self.connection, self.settings, scene, self.folder, clock)
 
     @property
     def view(self) -> View:
         """What to show now."""
         return self._panel.view
+
+    @property
+    def folder(self) -> Path:
+        """Private folder for temporary files; removed by :meth:`close`."""
+        return Path(self._folder.name)
 
     @property
     def active(self) -> bool:

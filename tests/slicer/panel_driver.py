@@ -51,6 +51,10 @@ class PanelDriver:
             return ""
         return f"{self.ui.noticeLabel.text} {self.ui.hintLabel.text}".strip()
 
+    def temporary_files(self) -> list[str]:
+        """Names of the files that the panel keeps in its temporary folder."""
+        return sorted(path.name for path in self.widget.controller.folder.iterdir())
+
     def process(self) -> None:
         """Let Qt do what is due."""
         self._qapp.processEvents()

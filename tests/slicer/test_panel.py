@@ -43,6 +43,7 @@ def test_the_main_job_from_connect_to_submit(panel: PanelDriver, peer: SitePeer)
     panel.open_case()
     assert "case-01" in panel.ui.caseLabel.text
     assert "least certain" in panel.ui.caseLabel.text
+    assert panel.temporary_files() == []  # no patient's image stays on this computer's disk
     panel.shoot("06-case-open")
     panel.segment()
     assert "unet-0001" in panel.ui.answerLabel.text
@@ -55,6 +56,7 @@ def test_the_main_job_from_connect_to_submit(panel: PanelDriver, peer: SitePeer)
     panel.until(lambda: "is submitted" in panel.says, "for the receipt")
     assert "Dice 0.91" in panel.says
     panel.shoot("13-submitted")
+    assert panel.temporary_files() == []
     sent = peer.wait_for("PUT", "/datastore/label")[0]
     assert sent.query == {"image": "case-01", "tag": "final"}
     voxels, affine = read_nrrd(sent.form["label"])

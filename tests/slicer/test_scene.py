@@ -210,6 +210,41 @@ def test_edits_are_exported_and_a_new_result_replaces_them(desk: Desk, scene: An
     assert np.array_equal(desk.export(case)[0], labels)
 
 
+def test_a_segmentation_on_a_finer_grid_is_sampled_onto_the_image(desk: Desk, scene: Any) -> None:
+    """Oversampling in Segment Editor gives the labelmap another grid than the image's."""
+    import slicer
+
+    case = desk.open("RAS")
+    block = np.zeros(SHAPE, bool)
+    block[2:5, 3:7, 1:4] = True
+    edit(scene, case, "edema", block)
+    inside = segmentation_of(scene, case).GetSegmentation()
+    fine = slicer.vtkOrientedImageData()
+    slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
+        segmentation_of(scene, case).GetBinaryLabelmapInternalRepresentation("edema"), finer(scene, case), fine
+    )
+    inside.GetSegment("edema").AddRepresentation("Binary labelmap", fine)
+    assert np.array_equal(desk.export(case)[0] == 2, block)
+    labels = random_labels()
+    desk.code.show_mask(case, mask_of(labels, desk.affine), desk.folder)
+    assert np.array_equal(desk.export(case)[0], labels)
+
+
+def finer(scene: Any, case: Any) -> Any:
+    """An empty labelmap with three voxels for each of the image's along every axis, the same corners."""
+    import slicer
+
+    affine = affine_of("RAS")
+    affine[:3, 3] += affine[:3, :3] @ np.full(3, -1 / 3)
+    affine[:3, :3] /= 3
+    grid = slicer.vtkOrientedImageData()
+    grid.SetDimensions(*(3 * n for n in SHAPE))
+    grid.AllocateScalars(3, 1)
+    grid.GetPointData().GetScalars().Fill(0)
+    grid.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(affine))
+    return grid
+
+
 def test_a_deleted_segment_comes_back_with_the_next_result(desk: Desk, scene: Any) -> None:
     case = desk.open()
     segmentation_of(scene, case).GetSegmentation().RemoveSegment("tumour")
