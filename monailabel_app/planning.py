@@ -6,7 +6,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from fed_backend.methods import METHODS
+from fed_backend.methods import METHODS, build_method
 from fed_backend.plan import LabelSchema, MethodSpec, ModelSpec, Plan, TrainingSpec, parse_plan
 from monailabel_app.errors import SiteError
 from monailabel_app.models.registry import build_segmenter, default_spec
@@ -64,7 +64,7 @@ def build_plan(
     }
     checked = parse_plan(draft, "the plan")
     segmenter = build_segmenter(checked.model, labels, checkpoint=checkpoint)
-    return parse_plan(
+    plan = parse_plan(
         {
             **draft,
             "base_sha256": segmenter.base_sha256,
@@ -74,6 +74,8 @@ def build_plan(
         },
         "the plan",
     )
+    build_method(plan)  # a plan that its method refuses would only fail at the hub
+    return plan
 
 
 def travelling(spec: ModelSpec, shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:

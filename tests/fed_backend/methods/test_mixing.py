@@ -44,9 +44,11 @@ def test_sums_run_in_float64() -> None:
     got = weighted_mean(sent, [1 / count] * count)["w"][0]
     want = np.mean([float(u.tensors["w"][0]) for u in sent])
     assert abs(float(got) - want) <= np.spacing(np.float32(1)) / 2
-    third = [Update("a", {"w": np.asarray([0.1], np.float32)}, 1), Update("b", {"w": np.asarray([0.7], np.float32)}, 2)]
-    wide = (float(np.float32(0.1)) + 2 * float(np.float32(0.7))) / 3
-    assert weighted_mean(third, [1 / 3, 2 / 3])["w"][0] == np.float32(wide)
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal((3, 5000)).astype(np.float32)
+    mean = weighted_mean([Update(str(k), {"w": v}, 1) for k, v in enumerate(values)], [0.1, 0.2, 0.7])["w"]
+    wide = 0.1 * values[0].astype(np.float64) + 0.2 * values[1].astype(np.float64) + 0.7 * values[2].astype(np.float64)
+    np.testing.assert_array_equal(mean, wide.astype(np.float32))
 
 
 def test_all_sites_share_one_average() -> None:
