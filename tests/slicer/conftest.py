@@ -113,3 +113,11 @@ def panel(qapp: Any, scene: Any, tmp_path: Path) -> Iterator[Any]:
     driver = PanelDriver(qapp, shots_folder(tmp_path / "shots"))
     yield driver
     driver.close()
+
+
+@pytest.fixture
+def desk(scene: Any, tmp_path: Path) -> Any:
+    """Scene code under test, with a folder."""
+    from case_desk import Desk
+
+    return Desk(tmp_path)

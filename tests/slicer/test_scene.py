@@ -2,84 +2,27 @@
 
 from __future__ import annotations
 
-from math import cos, sin
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import site_peer
-from FedSegLib.errors import CaseGone, EmptyMask, GeometryMismatch, ImageUnreadable, LabelMismatch, PromptOutside
-from FedSegLib.protocol import Label, LabelSchema, Mask
-from volume_files import nifti, nrrd, read_nifti, read_nrrd
-
-SCHEMA = LabelSchema((Label("edema", 2, (235, 190, 60)), Label("tumour", 5, (215, 60, 55))))
-SHAPE = (7, 9, 5)
-
-
-def affine_of(kind: str) -> np.ndarray[Any, Any]:
-    rotation, spacing = np.eye(3), np.array([1.0, 1.0, 1.0])
-    if kind == "LPS":
-        rotation = np.diag([-1.0, -1.0, 1.0])
-    elif kind == "anisotropic":
-        rotation, spacing = np.diag([-1.0, 1.0, -1.0]), np.array([0.47, 0.51, 6.5])
-    elif kind == "oblique":
-        about_z = np.array([[cos(0.3), -sin(0.3), 0], [sin(0.3), cos(0.3), 0], [0, 0, 1]])
-        about_x = np.array([[1, 0, 0], [0, cos(0.2), -sin(0.2)], [0, sin(0.2), cos(0.2)]])
-        rotation, spacing = about_z @ about_x, np.array([0.7, 0.8, 3.0])
-    elif kind == "sagittal":
-        rotation = np.array([[0.0, 0, -1], [-1, 0, 0], [0, 1, 0]])
-    affine = np.eye(4)
-    affine[:3, :3] = rotation * spacing
-    affine[:3, 3] = [10.5, -20.25, 33.0]
-    return affine
-
-
-def random_image(seed: int = 0) -> np.ndarray[Any, Any]:
-    return np.random.default_rng(seed).integers(-1000, 1000, SHAPE).astype(np.int16)
-
-
-def random_labels(seed: int = 1, values: tuple[int, ...] = (0, 0, 2, 5)) -> np.ndarray[Any, Any]:
-    return np.random.default_rng(seed).choice(values, SHAPE).astype(np.uint8)
-
-
-def mask_of(labels: np.ndarray[Any, Any], affine: np.ndarray[Any, Any], names: dict[str, int] | None = None) -> Mask:
-    return Mask(nrrd(labels, affine), ".nrrd", names or SCHEMA.values(), "unet", "v1", {})
-
-
-class Desk:
-    """A case on the table: Slicer's scene, the code under test, and a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        from FedSegLib.scene import SlicerScene
-
-        self.folder = folder
-        self.code = SlicerScene()
-        self.affine = affine_of("oblique")
-
-    def open(self, kind: str = "oblique", content: bytes | None = None, suffix: str = ".nrrd") -> Any:
-        self.affine = affine_of(kind)
-        path = self.folder / f"image{suffix}"
-        path.write_bytes(nrrd(random_image(), self.affine) if content is None else content)
-        return self.code.open_image(path, "case-01", SCHEMA)
-
-    def export(self, case: Any, **options: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        path = self.folder / "out.nrrd"
-        self.code.export_mask(case, path, **options)
-        return read_nrrd(path.read_bytes())
-
-
-@pytest.fixture
-def desk(scene: Any, tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
-
-
-def segmentation_of(scene: Any, case: Any) -> Any:
-    return scene.GetNodeByID(case.segmentation)
-
-
-def layers(scene: Any, case: Any) -> int:
-    return int(segmentation_of(scene, case).GetSegmentation().GetNumberOfLayers("Binary labelmap"))
+from case_desk import (
+    SCHEMA,
+    SHAPE,
+    Desk,
+    add_transform,
+    affine_of,
+    edit,
+    layers,
+    mask_of,
+    random_image,
+    random_labels,
+    segmentation_of,
+)
+from FedSegLib.errors import CaseGone, EmptyMask, GeometryMismatch, ImageUnreadable, LabelMismatch
+from FedSegLib.protocol import Mask
+from volume_files import nifti, nrrd, read_nifti
 
 
 @pytest.mark.parametrize("kind", ["RAS", "LPS", "anisotropic", "oblique", "sagittal"])
@@ -184,15 +127,6 @@ def test_a_second_result_is_written_in_place(desk: Desk, scene: Any) -> None:
     assert layers(scene, case) == 1
     desk.code.show_mask(case, mask_of(second, desk.affine), desk.folder)
     assert events == ["modified"]  # an equal mask changes nothing
-
-
-def edit(scene: Any, case: Any, segment: str, mask: np.ndarray[Any, Any]) -> None:
-    """Paint as Slicer's Segment Editor does: through the segmentations logic."""
-    import slicer
-
-    volume = scene.GetNodeByID(case.volume)
-    array = np.ascontiguousarray(mask.transpose(2, 1, 0).astype(np.uint8))
-    slicer.util.updateSegmentBinaryLabelmapFromArray(array, segmentation_of(scene, case), segment, volume)
 
 
 def test_edits_are_exported_and_a_new_result_replaces_them(desk: Desk, scene: Any) -> None:
@@ -306,89 +240,6 @@ def test_an_unreadable_image_leaves_the_scene_as_it_was(desk: Desk, scene: Any, 
     with pytest.raises(ImageUnreadable, match="case-01"):
         desk.open("RAS", content, suffix)
     assert scene.GetNumberOfNodes() == before
-
-
-def add_transform(scene: Any, matrix: np.ndarray[Any, Any]) -> Any:
-    import slicer
-
-    node = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
-    node.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
-    return node
-
-
-def put(scene: Any, case: Any, pointer: str, ijk: tuple[float, float, float], to_world: np.ndarray[Any, Any]) -> None:
-    from FedSegLib.scene import Pointer
-
-    world = (to_world @ [*ijk, 1.0])[:3]
-    scene.GetNodeByID(case.pointers[Pointer[pointer]]).AddControlPointWorld(*world)
-
-
-@pytest.mark.parametrize("kind", ["RAS", "anisotropic", "oblique", "sagittal"])
-@pytest.mark.parametrize("moved", [False, True])
-def test_points_become_voxels_through_transforms(desk: Desk, scene: Any, kind: str, moved: bool) -> None:
-    case = desk.open(kind)
-    to_world = desk.affine
-    if moved:
-        matrix = affine_of("oblique")
-        scene.GetNodeByID(case.volume).SetAndObserveTransformNodeID(add_transform(scene, matrix).GetID())
-        to_world = matrix @ desk.affine
-    put(scene, case, "INCLUDE", (1, 2, 3), to_world)
-    put(scene, case, "INCLUDE", (5.4, 6.4, 0.4), to_world)
-    put(scene, case, "EXCLUDE", (0, 8, 4), to_world)
-    prompts = desk.code.prompts(case)
-    assert prompts.foreground == ((1, 2, 3), (5, 6, 0))
-    assert prompts.background == ((0, 8, 4),)
-    assert prompts.box is None
-    desk.code.clear_prompts(case)
-    assert not desk.code.prompts(case)
-
-
-def draw_box(scene: Any, case: Any, low: list[float], high: list[float], affine: np.ndarray[Any, Any]) -> None:
-    """A box whose edges run along the image's axes, from one voxel corner to the other."""
-    import slicer
-    from FedSegLib.scene import Pointer
-
-    node = scene.GetNodeByID(case.pointers[Pointer.BOX])
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    to_world = np.eye(4)
-    to_world[:3, :3] = affine[:3, :3] / spacing
-    to_world[:3, 3] = (affine @ [*(np.array(low) + high) / 2, 1.0])[:3]
-    node.SetAndObserveObjectToNodeMatrix(slicer.util.vtkMatrixFromArray(to_world))
-    node.SetSize(*((np.array(high) - low) * spacing))
-
-
-@pytest.mark.parametrize("kind", ["RAS", "anisotropic", "oblique"])
-def test_a_box_becomes_the_voxels_inside_it(desk: Desk, scene: Any, kind: str) -> None:
-    case = desk.open(kind)
-    draw_box(scene, case, [0.6, 1.6, 1.6], [4.4, 5.4, 2.4], desk.affine)
-    assert desk.code.prompts(case).box == (1, 2, 2, 4, 5, 2)
-    draw_box(scene, case, [-3, -3, 1.6], [100, 5.4, 2.4], desk.affine)
-    assert desk.code.prompts(case).box == (0, 0, 2, 6, 5, 2)
-    draw_box(scene, case, [10, 2, 2], [12, 4, 4], desk.affine)
-    with pytest.raises(PromptOutside):
-        desk.code.prompts(case)
-
-
-def test_a_point_outside_the_image_is_refused(desk: Desk, scene: Any) -> None:
-    case = desk.open()
-    put(scene, case, "INCLUDE", (1, 1, 1), desk.affine)
-    put(scene, case, "INCLUDE", (7, 1, 1), desk.affine)
-    with pytest.raises(PromptOutside, match="Point 2 of 'case-01 include'"):
-        desk.code.prompts(case)
-
-
-def test_pointing_uses_slicers_place_mode(desk: Desk) -> None:
-    import slicer
-    from FedSegLib.scene import Pointer
-
-    case = desk.open()
-    logic = slicer.app.applicationLogic()
-    interaction = logic.GetInteractionNode()
-    desk.code.point(case, Pointer.EXCLUDE)
-    assert interaction.GetCurrentInteractionMode() == interaction.Place
-    assert logic.GetSelectionNode().GetActivePlaceNodeID() == case.pointers[Pointer.EXCLUDE]
-    desk.code.stop_pointing()
-    assert interaction.GetCurrentInteractionMode() != interaction.Place
 
 
 def test_a_result_follows_a_moved_image(desk: Desk, scene: Any) -> None:

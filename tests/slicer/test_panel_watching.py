@@ -1,0 +1,121 @@
+"""L2: learning, federation and lesser servers in the panel, by clicks; one picture per state."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import site_peer
+from panel_driver import PanelDriver
+from site_peer import SitePeer, running_round
+from volume_files import read_nifti
+
+
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask the site more often than a person needs."""
+    from FedSegLib import watching
+
+    for name in ("RUNNING_SECONDS", "IDLE_SECONDS", "FAILED_SECONDS"):
+        monkeypatch.setattr(watching, name, 0.1)
+
+
+def test_learning_is_started_watched_and_stopped(panel: PanelDriver, peer: SitePeer, eager: None) -> None:
+    panel.connect(peer.url)
+    panel.click(panel.ui.learnButton)
+    panel.until(lambda: "about 2 min left" in panel.ui.learningLabel.text, "for the progress")
+    assert panel.ui.learningBar.value == 350
+    assert not panel.ui.learnButton.enabled
+    panel.shoot("16-learning")
+    panel.click(panel.ui.stopLearningButton)
+    panel.until(lambda: "stopped" in panel.ui.learningLabel.text, "for the stop")
+    reason = "Mean Dice on 2 validation cases rose by 0.05."
+    peer.learning |= {"state": "done", "result": {"version": "unet-0002", "promoted": True, "reason": reason,
+                                                  "dice_champion": 0.7, "dice_challenger": 0.75}}  # fmt: skip
+    panel.until(lambda: "unet-0002 serves now (Dice 0.70 → 0.75)" in panel.ui.learningLabel.text, "for the result")
+    panel.shoot("17-learned")
+
+
+def test_learning_without_corrections_says_what_to_do(panel: PanelDriver, peer: SitePeer) -> None:
+    peer.refuse("POST", "/learning", 409, error="Conflict", detail="No corrections yet.", hint="Correct a case first.")
+    panel.connect(peer.url)
+    panel.click(panel.ui.learnButton)
+    panel.until(lambda: panel.says == "No corrections yet. Correct a case first.", "for the refusal")
+    assert panel.ui.learnButton.enabled
+
+
+def test_a_round_is_started_watched_and_stopped(panel: PanelDriver, peer: SitePeer, eager: None) -> None:
+    panel.connect(peer.url)
+    panel.until(lambda: "glioma" in panel.ui.federationLabel.text, "for the plan")
+    panel.ui.roundsBox.value = 3
+    panel.click(panel.ui.startRoundButton)
+    panel.until(lambda: "Round 2 of 3 is running" in panel.ui.federationLabel.text, "for the round")
+    assert json.loads(peer.wait_for("POST", "/federation/rounds")[0].body) == {"rounds": 3}
+    table = panel.ui.sitesTable
+    rows = [[table.item(row, column).text() for column in range(4)] for row in range(table.rowCount)]
+    assert rows == [
+        ["north", "training 40%", "0.71", "taken"],
+        ["south", "aggregated", "0.66", "kept its own"],
+        ["west", "failed: courier lost", "–", "–"],
+    ]
+    assert "Round 1: north 0.68, south 0.66, west 0.59 · 3.5 MB · 52 s" in panel.ui.historyLabel.text
+    panel.shoot("18-round")
+    peer.round["sites"]["north"] |= {"state": "sending"}
+    panel.until(lambda: table.item(0, 1).text() == "sending", "for the change")
+    panel.click(panel.ui.stopRoundButton)
+    panel.until(lambda: "Stopped by north" in panel.ui.federationLabel.text, "for the stop")
+    assert panel.ui.startRoundButton.enabled
+
+
+def test_a_round_that_another_site_started_is_shown(panel: PanelDriver, peer: SitePeer) -> None:
+    peer.round = running_round() | {"started_by": "south"}
+    peer.federation["rounds"] = [{"id": "r1"}]
+    panel.connect(peer.url)
+    panel.until(lambda: "Started by south" in panel.ui.federationLabel.text, "for the round")
+    assert not panel.ui.startRoundButton.enabled
+
+
+def test_a_round_without_a_courier_says_how_to_start_it(panel: PanelDriver, peer: SitePeer) -> None:
+    hint = "Start it with 'fedseg courier start'."
+    peer.refuse("POST", "/federation/rounds", 503, error="Unavailable", detail="No courier.", hint=hint)
+    peer.federation["courier"]["connected"] = False
+    panel.connect(peer.url)
+    panel.until(lambda: "courier is not connected" in panel.ui.federationLabel.text, "for the federation")
+    panel.click(panel.ui.startRoundButton)
+    panel.until(lambda: panel.says == f"No courier. {hint}", "for the refusal")
+
+
+def test_a_site_without_federation_offers_no_rounds(panel: PanelDriver, peer: SitePeer) -> None:
+    peer.federation |= {"enabled": False, "plan": None}
+    panel.connect(peer.url)
+    panel.until(lambda: "no federation" in panel.ui.federationLabel.text, "for the answer")
+    assert not panel.ui.startRoundButton.visible
+
+
+def test_a_lost_site_is_told_and_found_again(panel: PanelDriver, peer: SitePeer, eager: None) -> None:
+    panel.connect(peer.url)
+    peer.refuse("GET", "/learning", 500, detail="The disk is full.")
+    panel.until(lambda: "cannot be watched at the moment: The disk is full." in panel.ui.siteLabel.text, "for the loss")
+    panel.shoot("19-lost")
+    peer.replies.clear()
+    panel.until(lambda: "cannot be watched" not in panel.ui.siteLabel.text, "for the return")
+
+
+def test_a_stock_server_offers_less_and_works(panel: PanelDriver, stock_peer: SitePeer) -> None:
+    panel.connect(stock_peer.url)
+    assert "stock MONAI Label" in panel.ui.siteLabel.text
+    assert not panel.ui.learningSection.visible
+    assert not panel.ui.federationSection.visible
+    panel.open_case()
+    panel.segment()
+    panel.shoot("20-stock")
+    panel.click(panel.ui.submitButton)
+    assert "not a FedSeg site" in panel.ui.consentLabel.text
+    panel.click(panel.ui.agreeButton)
+    panel.until(lambda: "is submitted" in panel.says, "for the receipt")
+    sent = stock_peer.wait_for("PUT", "/datastore/label")[0]
+    assert sent.form["label.filename"] == "mask.nii.gz"
+    assert np.array_equal(read_nifti(sent.form["label"]), site_peer.mask())
+    paths = {item.path for item in stock_peer.received}
+    assert not {path for path in paths if path.startswith(("/learning", "/federation"))}
