@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 from fed_backend.payload import Tensors
@@ -40,6 +40,7 @@ def finetune(
     *,
     seed: int,
     progress: Progress = no_progress,
+    on_loss: Callable[[float], None] | None = None,
 ) -> Finetuned:
     """Train in place; on any error, and when cancelled, the adapter is as it was before.
 
@@ -49,6 +50,7 @@ def finetune(
         training: steps, batch size, learning rate, proximal pull.
         seed: equal seeds, cases and tensors give equal results on one machine.
         progress: called after each step; raises ``Cancelled`` to stop.
+        on_loss: called with the loss of each step, before ``progress``.
 
     Raises:
         Conflict: no case.
@@ -77,6 +79,8 @@ def finetune(
                     f"lower the learning rate, which is {training.learning_rate:g}",
                 )
             losses.append(loss)
+            if on_loss is not None:
+                on_loss(loss)
             progress(len(losses) / training.steps)
     except BaseException:
         if isinstance(stepping, Generator):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from monailabel_app.learning.jobs import Jobs, JobState
@@ -12,6 +12,7 @@ from monailabel_app.models.base import Progress
 __all__ = ["Meter", "Pace"]
 
 _WRITE_EVERY_S = 0.25
+_CURVE_POINTS = 200
 
 
 @dataclass
@@ -33,6 +34,9 @@ class Meter:
         number: the job.
         phases: name -> expected seconds, in order; they decide how much of the bar a phase gets.
         clock: monotonic seconds.
+
+    Attributes:
+        losses: loss of each training step so far; shown as the job's curve.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class Meter:
         self._total = sum(phases.values()) or 1.0
         self._clock = clock
         self._written = float("-inf")
+        self.losses: list[float] = []
 
     def phase(self, name: str, state: JobState, message: str) -> Progress:
         """Enter a phase; the callback takes its share and raises ``Cancelled`` when asked to stop."""
@@ -64,6 +69,7 @@ class Meter:
                 self._number,
                 progress=min(1.0, (before + share * expected) / self._total),
                 seconds_left=round(left + after, 1),
+                curve=_thinned(self.losses),
             )
 
         self._jobs.check_cancelled(self._number)
@@ -75,3 +81,9 @@ class Meter:
             seconds_left=round(expected + after, 1),
         )
         return report
+
+
+def _thinned(losses: Sequence[float]) -> list[dict[str, float]] | None:
+    """At most about 200 points ``{step, loss}``, steps from 1; ``None`` before the first."""
+    stride = max(1, len(losses) // _CURVE_POINTS)
+    return [{"step": n + 1, "loss": float(losses[n])} for n in range(0, len(losses), stride)] or None

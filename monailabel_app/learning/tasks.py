@@ -215,9 +215,8 @@ class Workbench:
         cases = [self._state.corrections.load(c) for c in corrections]
         progress = meter.phase("train", "running", f"training on {len(cases)} corrected case(s)")
         segmenter.load_adapter(start)
-        done = finetune(segmenter, cases, training, seed=seed, progress=progress)
+        done = finetune(segmenter, cases, training, seed=seed, progress=progress, on_loss=meter.losses.append)
         self._pace.seconds[f"train {job.model}"] = done.seconds / max(1, done.steps)
-        self._state.jobs.report(job.number, curve=_curve(done.losses))
         metrics = {"seconds": round(done.seconds, 3), "steps": float(done.steps)}
         if done.losses:
             metrics["loss"] = float(done.losses[-1])
@@ -329,8 +328,3 @@ def _result(version: str | None, decision: Decision) -> dict[str, Any]:
         "dice_challenger": decision.mean_challenger,
         "cases": len(decision.cases),
     }
-
-
-def _curve(losses: Sequence[float], points: int = 200) -> list[dict[str, float]]:
-    stride = max(1, len(losses) // points)
-    return [{"step": step + 1, "loss": float(losses[step])} for step in range(0, len(losses), stride)]

@@ -137,8 +137,10 @@ def test_seconds_left_follow_the_measured_steps(jobs: Jobs) -> None:
     report = meter.phase("train", "running", "training")
     assert jobs.get(job.number).seconds_left == 20
     now[0] = 8.0  # a quarter of the steps took 8 s instead of 2.5 s
+    meter.losses += [1 / (n + 1) for n in range(1000)]
     report(0.25)
     seen = jobs.get(job.number)
+    assert (len(seen.curve), seen.curve[0], seen.curve[1]["step"]) == (200, {"step": 1, "loss": 1.0}, 6)
     assert (seen.progress, seen.seconds_left) == (0.125, 24 + 10)
     meter.phase("challenger", "gating", "scoring")(1.0)
     seen = jobs.get(job.number)

@@ -147,6 +147,7 @@ def test_cancelling_stops_training_within_a_step_and_keeps_the_learner(site: Sit
     job = request_learning(site, steps=FOREVER)
     seen = until(lambda: training(site, job.number))
     assert seen.seconds_left > 1
+    until(lambda: len(site.state.jobs.get(job.number).curve) > 1)
     begin = time.monotonic()
     site.state.jobs.cancel(job.number)
     ended = site.state.jobs.wait(job.number, 20)
