@@ -243,7 +243,9 @@ class Coordinator:
         run = self._run
         assert run is not None
         status = run.sites[site]
-        status.state, status.reason = "failed", reason
+        status.reason = reason
+        if status.state != "aggregated":  # an update that was averaged stays so, whatever becomes of the offer
+            status.state = "failed"
         self._changed()
 
     # --- rounds ----------------------------------------------------------------------------

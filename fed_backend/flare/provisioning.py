@@ -198,9 +198,7 @@ def _arrange(built: Path, plan: Plan, sites: Sequence[str], host: str, port: int
         _set_policies(kit, role)
         (kit / "run").mkdir(mode=0o700)
     for file in ready.rglob("*"):
-        if file.suffix == ".key":
-            file.chmod(0o600)
-        elif file.name in _UNUSED or file.suffix == ".sh":
+        if file.name in _UNUSED or file.suffix == ".sh":
             file.unlink()  # FLARE's own way to start, without our supervisor
 
 

@@ -346,6 +346,26 @@ def test_a_hub_killed_at_any_moment_gives_the_same_bytes(make: Make, undisturbed
     assert [r["round"] for r in status["history"]] == [0, 1]
 
 
+def test_updates_that_arrived_before_a_fault_of_the_hub_count(make: Make) -> None:
+    federation = make(Site("north", PLAN), Site("south", PLAN), Site("west", PLAN, seconds=100))
+    federation.step()
+    federation.ask("north", rounds=1)
+    for _ in range(8):
+        federation.step()
+    federation.start()
+    west = federation.sites["west"]
+    west.seconds, west._task = 1, None
+    for name in ("north", "south"):
+        federation.sites[name].online = False  # their couriers do not come back
+    status = federation.finish()
+    expected = weighted_mean(updates(federation, 0), weights_of(updates(federation, 0)))
+    offered = decode(west.offers[0])[1]
+    np.testing.assert_array_equal(offered["conv.weight"], expected["conv.weight"])
+    assert status["state"] == "finished"
+    record = status["history"][0]["sites"]["north"]
+    assert (record["state"], record["reason"]) == ("aggregated", "its courier is not connected")
+
+
 def test_a_round_that_kills_the_hub_again_and_again_fails(make: Make) -> None:
     federation = make(*[Site(n, PLAN, seconds=100) for n in NAMES])
     federation.step()

@@ -55,6 +55,7 @@ def test_each_key_is_in_one_place_and_private(kits: Path) -> None:
     }
     assert {stat.S_IMODE(path.stat().st_mode) for path in keys} == {0o600}
     assert len({path.read_bytes() for path in keys}) == len(keys)
+    assert {path.read_bytes().count(b"BEGIN RSA PRIVATE KEY") for path in keys} == {1}
 
 
 def test_all_connections_need_certificates_of_this_federation(kits: Path) -> None:

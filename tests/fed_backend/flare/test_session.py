@@ -35,6 +35,7 @@ class Hub:
         self.lock = threading.Lock()
         self.session: CourierSession | None = None
         self.deaf = False
+        self.asked = 0
         self.coordinator = Coordinator(PLAN, ["north"], self, CheckpointStore(folder))
         self.stopped = threading.Event()
         threading.Thread(target=self._tick, daemon=True).start()
@@ -49,6 +50,7 @@ class Hub:
             self.session.receive(message)
 
     def ask(self, message: Message) -> dict[str, Any] | None:
+        self.asked += 1
         if self.deaf:
             return None
         with self.lock:
@@ -145,6 +147,21 @@ def test_a_request_waits_for_a_hub_that_comes_back(site: SiteServer, hub: Hub, r
     threading.Timer(1.5, lambda: setattr(hub, "deaf", False)).start()
     assert until("verdict", lambda: site.peer.verdicts.get("run1"), 15)["status"] == 202
     assert finished(site, "run1")["state"] == "finished"
+
+
+def test_a_courier_without_a_hub_leaves_requests_alone(tmp_path: Path, site: SiteServer, hub: Hub) -> None:
+    hub.deaf = True
+    session = CourierSession(site.client(), hub, PLAN.sha256, lambda: None)
+    hub.session = session
+    request(site, "run1")
+    session.start()
+    try:
+        until("some beats", lambda: hub.asked >= 3, 10)
+        assert not site.peer.handed_out
+        hub.deaf = False
+        assert until("verdict", lambda: site.peer.verdicts.get("run1"), 10)["status"] == 202
+    finally:
+        session.stop()
 
 
 def test_a_drained_hub_ends_the_session(site: SiteServer, hub: Hub, ready: threading.Event) -> None:

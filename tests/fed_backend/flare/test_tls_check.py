@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import ssl
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -50,6 +52,32 @@ def test_a_server_that_wants_certificates_passes(kits: Path) -> None:
 def test_a_server_that_lets_anybody_in_does_not(kits: Path) -> None:
     with grpc_server(kits / "hub/startup", ask_for_certificate=False) as port:
         assert probe(kits, port) is False
+
+
+def test_a_server_that_only_asks_politely_does_not(kits: Path) -> None:
+    """It refuses foreign certificates, but serves whoever shows none."""
+    startup = kits / "hub/startup"
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(startup / "server.crt", startup / "server.key")
+    context.load_verify_locations(startup / "rootCA.pem")
+    context.verify_mode = ssl.CERT_OPTIONAL
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=_greet, args=(listener, context), daemon=True).start()
+        assert probe(kits, listener.getsockname()[1]) is False
+
+
+def _greet(listener: socket.socket, context: ssl.SSLContext) -> None:
+    """Answer every client that gets through TLS with an empty SETTINGS frame."""
+    while True:
+        try:
+            connection, _ = listener.accept()
+            with connection, context.wrap_socket(connection, server_side=True) as secured:
+                secured.recv(100)
+                secured.sendall(b"\x00\x00\x00\x04\x00\x00\x00\x00\x00")
+        except ssl.SSLError:
+            continue
+        except OSError:
+            return
 
 
 def test_nothing_that_does_not_serve_the_member_passes(kits: Path, tmp_path: Path) -> None:
