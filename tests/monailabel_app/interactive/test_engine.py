@@ -191,7 +191,7 @@ def test_a_work_list_is_computed_and_gone_on_with(segmenter: SamSegmenter, tmp_p
         done = run_list(cases, snapshot, cache, disk, "", limit)
         return [(d.case, d.computed, d.skipped, bool(d.problem), d.full) for d in done]
 
-    first = run(300_000)
+    first = run(150_000)
     assert first[0][1] < 9
     assert first[0][4]  # the limit ended it
     second = run(2**30)
