@@ -205,7 +205,9 @@ def _arrange(built: Path, plan: Plan, sites: Sequence[str], host: str, port: int
 def _set_policies(kit: Path, role: str) -> None:
     """Local policies: our classes allowed, quick detection of dead clients, storage inside the kit."""
     resources = json.loads((kit / "local" / "resources.json.default").read_text())
-    resources["class_allow_list"] = sorted({*resources["class_allow_list"], *CLASSES})
+    # FLARE's own list holds a hundred classes of its examples; a federation needs these alone.
+    used = [component["path"] for component in resources["components"]]
+    resources["class_allow_list"] = sorted({*CLASSES, *used})
     if role == "hub":
         for server in resources["servers"]:
             server["heart_beat_timeout"] = HEARTBEAT_TIMEOUT_S
