@@ -28,7 +28,7 @@ from monailabel_app.state.context import SiteContext
 from monailabel_app.state.site import SiteState
 from monailabel_app.state.versions import VersionStore
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 LABELS = {"tumour": 1}
 SPEC = ModelSpec(image_size=32, channels=(8, 16))
@@ -118,7 +118,7 @@ def global_payload(plan: Plan, run: str, round: int = 0, tensors: dict[str, Any]
 def test_corrections_become_a_version_that_serves_without_restart(site: SiteContext) -> None:
     reader = VersionStore(site.state.folder / "versions" / "unet", "unet")
     job = request_learning(site, steps=60, seed=3, author="ann")
-    ended = site.state.jobs.wait(job.number, 90)
+    ended = site.state.jobs.wait(job.number, 150)
     assert ended.state == "done", ended.message
     assert ended.result is not None
     assert ended.result["promoted"], ended.result["reason"]
