@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -24,6 +27,13 @@ def _quiet() -> None:
     """FLARE logs to the root logger; a supervisor speaks through :func:`_say`."""
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("nvflare").setLevel(logging.CRITICAL)
+
+
+def _leave() -> NoReturn:
+    """End now: a FLARE session whose server died can leave threads that would keep the process."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 @click.command()
@@ -64,6 +74,7 @@ def hub_start(kit: Path, ready_file: Path | None) -> None:
         Hub(loaded, ready_file, _say).run()
     except Stopped:
         _say("the hub has stopped")
+        _leave()
 
 
 @click.group()

@@ -121,8 +121,8 @@ class Hub:
             self._attend(self._admin)
             self._last_error = ""
         except FederationError as error:
-            if str(error) != self._last_error:
-                logger.info("%s", error)
+            if str(error) != self._last_error:  # once, however often it is tried again
+                self._say(str(error))
             self._last_error = str(error)
             self._close_admin()
 

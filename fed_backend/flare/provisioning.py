@@ -205,9 +205,6 @@ def _arrange(built: Path, plan: Plan, sites: Sequence[str], host: str, port: int
 def _set_policies(kit: Path, role: str) -> None:
     """Local policies: our classes allowed, quick detection of dead clients, storage inside the kit."""
     resources = json.loads((kit / "local" / "resources.json.default").read_text())
-    # FLARE's own list holds a hundred classes of its examples; a federation needs these alone.
-    used = [component["path"] for component in resources["components"]]
-    resources["class_allow_list"] = sorted({*CLASSES, *used})
     if role == "hub":
         for server in resources["servers"]:
             server["heart_beat_timeout"] = HEARTBEAT_TIMEOUT_S
@@ -220,6 +217,9 @@ def _set_policies(kit: Path, role: str) -> None:
         # FLARE would copy a site's error log to the hub: what is logged at a site stays at the site.
         resources["allow_log_streaming"] = False
         resources["components"] = [c for c in resources["components"] if c["id"] != "site_log_streamer"]
+    # FLARE's own list holds a hundred classes of its examples; a federation needs these alone.
+    used = [component["path"] for component in resources["components"]]
+    resources["class_allow_list"] = sorted({*CLASSES, *used})
     _write_json(kit / "local" / "resources.json", resources)
     _write_json(kit / "local" / "log_config.json", _log_config())
 
