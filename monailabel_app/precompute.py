@@ -200,7 +200,7 @@ def _champion(
     """The network that the site serves, and the cases that were corrected."""
     from fed_backend.plan import load_plan
     from monailabel_app.errors import SiteError
-    from monailabel_app.inference.embeddings.snapshot import take_snapshot
+    from monailabel_app.inference.embeddings.snapshot import fastest_numeric, take_snapshot
     from monailabel_app.models.registry import build_segmenter, default_spec
     from monailabel_app.models.sam import SamSegmenter
     from monailabel_app.state.site import SiteState
@@ -219,7 +219,7 @@ def _champion(
         known = segmenter.adapter()
         tensors = {name: value for name, value in store.load(version).items() if name in known}
         corrected = frozenset(correction.case for correction in opened.corrections.list())
-    return take_snapshot(segmenter, version, {**known, **tensors}), corrected
+    return take_snapshot(segmenter, version, {**known, **tensors}, numeric=fastest_numeric()), corrected
 
 
 def _show(case: str, index: int, count: int) -> None:

@@ -28,9 +28,11 @@ def build_desk(
         path_of: file of a known case.
         labels: label name -> voxel value.
     """
+    from monailabel_app.inference.embeddings.snapshot import fastest_numeric
     from monailabel_app.models.sam import SamSegmenter  # torch: seconds
 
     promptable = {name: one for name, one in segmenters.items() if isinstance(one, SamSegmenter)}
     disk = DiskStore(state.folder / EMBEDDINGS) if promptable else None
-    engines = {name: Engine(name, one, state.versions(name), disk) for name, one in promptable.items()}
+    numeric = fastest_numeric() if promptable else "float32"
+    engines = {name: Engine(name, one, state.versions(name), disk, numeric=numeric) for name, one in promptable.items()}
     return SessionDesk(engines, state.prompts, path_of, labels)
