@@ -31,8 +31,8 @@ def default_training(model: str, generated: bool) -> Training:
     if model == "sam":
         return Training(local_steps=60, round_steps=30, image_size=256, batch_size=4, learning_rate=5e-4)
     if generated:
-        return Training(local_steps=120, round_steps=50, image_size=96, batch_size=8, learning_rate=2e-3)
-    return Training(local_steps=200, round_steps=100, image_size=128, batch_size=8, learning_rate=1e-3)
+        return Training(local_steps=100, round_steps=30, image_size=96, batch_size=8, learning_rate=4e-3)
+    return Training(local_steps=300, round_steps=120, image_size=128, batch_size=8, learning_rate=2e-3)
 
 
 def prepare_output(out: Path) -> None:
@@ -59,7 +59,7 @@ def prepare_output(out: Path) -> None:
 )
 @click.option("--sites", default="", help="Sites to use, separated by commas; all by default.")
 @click.option("--model", type=click.Choice(["unet", "sam"]), default="unet", show_default=True)
-@click.option("--rounds", type=click.IntRange(1, 1000), default=4, show_default=True, help="Federated rounds.")
+@click.option("--rounds", type=click.IntRange(1, 1000), default=10, show_default=True, help="Federated rounds.")
 @click.option("--seed", type=click.IntRange(0, 2**31), default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("demo-out"), show_default=True)
 @click.option("--keep", is_flag=True, help="Leave the servers up at the end, until Ctrl-C.")

@@ -62,8 +62,8 @@ SCANNERS: tuple[Scanner, ...] = (
     ),
     Scanner(
         "valley",
-        Contrast(scalp=0.62, skull=0.08, csf=0.30, white=0.36, grey=0.52, cap=0.62, lesion=0.70),
-        gain=3000.0, noise=0.040, bias=0.28, codes="LAS", tilt=(11.0, 6.0), spacing=(2.05, 2.0, 7.5),
+        Contrast(scalp=0.62, skull=0.08, csf=0.30, white=0.36, grey=0.52, cap=0.60, lesion=0.74),
+        gain=3000.0, noise=0.040, bias=0.20, codes="LAS", tilt=(11.0, 6.0), spacing=(2.05, 2.0, 7.5),
     ),
 )  # fmt: skip
 
