@@ -150,6 +150,17 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSite]:
 
 
 @pytest.fixture
+def fresh_site(tmp_path: Path) -> Iterator[RunningSite]:
+    """A site without users and with three cases, for a test that changes it."""
+    (tmp_path / "studies").mkdir()
+    for seed, name in enumerate(("ras", "lps", "thick")):
+        nib.save(nib.Nifti1Image(_image(SHAPE, seed), _affines()[name]), tmp_path / "studies" / f"{name}.nii.gz")
+    running = serve(tmp_path, "--name", "north", "--labels", "tumour=1")
+    yield running
+    stop(running)
+
+
+@pytest.fixture
 def restart() -> Iterator[Callable[[RunningSite], RunningSite]]:
     """Start a killed site again on its state, without users; stopped at the end of the test."""
     started: list[RunningSite] = []
