@@ -22,7 +22,7 @@ _CHUNK = 1 << 20
 
 
 class SiteUnreachable(FederationError):
-    """Raised when the site server does not answer: it may be restarting."""
+    """Raised when the site server does not answer, or answers that it cannot now: it may be restarting."""
 
 
 class SiteRefused(FederationError):
@@ -148,7 +148,7 @@ def _mapping(value: Any) -> dict[str, Any]:
     return value
 
 
-def _refused(path: str, response: requests.Response) -> SiteRefused:
+def _refused(path: str, response: requests.Response) -> SiteRefused | SiteUnreachable:
     try:
         body = _mapping(response.json())
     except (ValueError, SiteRefused, requests.RequestException):
@@ -156,7 +156,9 @@ def _refused(path: str, response: requests.Response) -> SiteRefused:
     if response.status_code in {401, 403}:
         return SiteRefused("the site server refused the courier's token", "restart the courier with --token-file")
     detail = str(body.get("detail") or f"the site server answered /federation/{path} with {response.status_code}")
-    return SiteRefused(detail[:400], str(body.get("hint") or "")[:200])
+    # 503: stopping, or its learner is gone; the same request is answered once it is back.
+    kind = SiteUnreachable if response.status_code == 503 else SiteRefused
+    return kind(detail[:400], str(body.get("hint") or "")[:200])
 
 
 def _unreachable(error: Exception) -> SiteUnreachable:

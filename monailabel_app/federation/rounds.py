@@ -7,6 +7,7 @@ kept in memory; what the hub reports about a run is kept in the site's records.
 
 from __future__ import annotations
 
+import math
 import secrets
 import threading
 import time
@@ -27,6 +28,7 @@ __all__ = ["RoundDesk", "Verdict"]
 Action = Literal["start", "stop"]
 
 _CONNECTED_S = 15.0
+_AGAIN_S = 3.0  # a request without a verdict after this long is handed out again: its courier may have died
 _COURIER_HINT = "start it with `fedseg courier start`, or wait until it has connected"
 
 
@@ -46,7 +48,7 @@ class _Request:
     action: Action
     method: str
     rounds: int
-    delivered: bool = False
+    delivered_at: float | None = None
     verdict: Verdict | None = None
 
 
@@ -136,17 +138,21 @@ class RoundDesk:
     # -- the courier ---------------------------------------------------------------------------
 
     def fetch(self, wait_s: float) -> list[dict[str, Any]]:
-        """New requests, each handed out once; blocks up to ``wait_s`` seconds for the first one."""
+        """Requests that are due; blocks up to ``wait_s`` seconds for the first one.
+
+        A request is due at once, and again every few seconds until its verdict is there: the hub
+        takes a repeated one for the same request.
+        """
         deadline = self._clock() + wait_s
         with self._presence():
-            while not (fresh := [r for r in self._requests.values() if not r.delivered]):
+            while not (due := [r for r in self._requests.values() if self._due_in(r) <= 0]):
                 left = deadline - self._clock()
                 if left <= 0 or self._closed:
                     return []
-                self._condition.wait(left)
-            for request in fresh:
-                request.delivered = True
-            return [{"id": r.id, "action": r.action, "method": r.method, "rounds": r.rounds} for r in fresh]
+                self._condition.wait(min([left, *map(self._due_in, self._requests.values())]))
+            for request in due:
+                request.delivered_at = self._clock()
+            return [{"id": r.id, "action": r.action, "method": r.method, "rounds": r.rounds} for r in due]
 
     def decide(self, identifier: str, verdict: Verdict) -> None:
         """The hub's verdict on a request. One that nobody waits for any more is ignored."""
@@ -205,6 +211,12 @@ class RoundDesk:
                 del self._requests[request.id]
         _raise_refusal(request, self._patience_s)
 
+    def _due_in(self, request: _Request) -> float:
+        """Seconds until a request is to be handed out; infinite once its verdict is there."""
+        if request.verdict is not None:
+            return math.inf
+        return 0.0 if request.delivered_at is None else request.delivered_at + _AGAIN_S - self._clock()
+
     def _connected(self) -> bool:
         return self._polling > 0 or (self._seen is not None and self._clock() - self._seen[0] < _CONNECTED_S)
 
@@ -224,7 +236,9 @@ class RoundDesk:
 def _raise_refusal(request: _Request, patience_s: float) -> None:
     verdict = request.verdict
     if verdict is None:
-        where = "the hub has not answered" if request.delivered else "the courier did not fetch the request"
+        where = (
+            "the hub has not answered" if request.delivered_at is not None else "the courier did not fetch the request"
+        )
         raise Unavailable(f"{where} within {patience_s:g} s", "check that courier and hub run, then try again")
     if verdict.accepted:
         return

@@ -237,6 +237,13 @@ def test_odd_answers_are_plain_errors(
     assert "/srv" not in str(caught.value)
 
 
+def test_a_site_that_is_stopping_is_asked_again_and_its_words_are_kept(site: SiteServer) -> None:
+    site.stop()
+    site.start(_answering(503, b'{"detail": "the site is stopping", "hint": "ask again once it runs"}'))
+    with pytest.raises(SiteUnreachable, match="the site is stopping"):
+        site.client().train(b"payload", 5)
+
+
 def test_an_endless_update_is_not_read_to_its_end(site: SiteServer) -> None:
     site.stop()
     site.start(_answering(200, b"x" * 50_000))

@@ -107,7 +107,24 @@ def test_a_hub_that_does_not_answer_is_given_up(state: SiteState) -> None:
     assert desk.fetch(0) == [], "a request that nobody waits for is not carried out later"
 
 
-def test_a_request_is_handed_out_once_and_a_late_verdict_is_ignored(desk: RoundDesk, users: ThreadPoolExecutor) -> None:
+def test_a_request_that_a_dead_courier_took_reaches_the_next_one(state: SiteState, users: ThreadPoolExecutor) -> None:
+    now = [0.0]
+    desk = RoundDesk(state, PLAN, "A", patience_s=30, clock=lambda: now[0])
+    desk.seen()
+    asked = users.submit(desk.start)
+    first = courier_takes_one(desk)
+    assert desk.fetch(0) == [], "not yet: its courier may still answer"
+    now[0] = 4.0
+    assert courier_takes_one(desk) == first
+    desk.decide(first["id"], Verdict(True))
+    assert asked.result(5) == first["id"]
+    now[0] = 8.0
+    assert desk.fetch(0) == []
+
+
+def test_a_decided_request_is_not_handed_out_again_and_a_late_verdict_is_ignored(
+    desk: RoundDesk, users: ThreadPoolExecutor
+) -> None:
     desk.seen()
     asked = users.submit(desk.start)
     request = courier_takes_one(desk)
