@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from monailabel_app.interactive.history import Box, box_slices, changed_box, squeeze, union
+from monailabel_app.interactive.history import Box, Kept, box_slices, changed_box, union
+from monailabel_app.interactive.wire import squeeze
 
 __all__ = ["Draft"]
 
@@ -45,15 +46,16 @@ class Draft:
         for box, old in reversed(self._kept):
             self._labels[box_slices(box)] = old
 
-    def voxels(self) -> tuple[bytes, bytes]:
+    def voxels(self) -> tuple[Kept, Kept]:
         """The changed box before and after, as the history keeps them."""
         if self.box is None:
-            return b"", b""
+            return Kept(), Kept()
         after = self._labels[box_slices(self.box)].copy()
-        return squeeze(_overlaid(after, self.box, self._kept)), squeeze(after)
+        # the reply needs the later ones compressed anyway
+        return Kept.of(_overlaid(after, self.box, self._kept)), Kept(squeeze(after), True)
 
     def _keep(self, box: Box) -> Box:
-        self._kept.append((box, self._labels[box_slices(box)].copy()))
+        self._kept.append((box, self._labels[box_slices(box)].copy(order="K")))
         return box
 
 

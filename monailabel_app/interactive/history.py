@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Box", "Edit", "History", "box_slices", "changed_box", "union"]
+from monailabel_app.interactive.wire import squeeze
+
+__all__ = ["Box", "Edit", "History", "Kept", "box_slices", "changed_box", "union"]
 
 Labels = npt.NDArray[np.uint8]
 Box = tuple[int, int, int, int, int, int]
@@ -44,6 +46,38 @@ def changed_box(before: Labels, after: Labels, corner: tuple[int, int, int] = (0
     return low[0], low[1], low[2], high[0], high[1], high[2]
 
 
+RAW_BYTES = 2**20
+"""Up to this size voxels are kept as they are: compressing them would cost a click more than it saves."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Voxels of a box, C order.
+
+    Attributes:
+        data: the voxels, or zlib of them.
+        packed: whether it is zlib.
+    """
+
+    data: bytes = b""
+    packed: bool = False
+
+    @classmethod
+    def of(cls, voxels: Labels) -> Kept:
+        """Keep voxels, compressed when they are many."""
+        return cls(voxels.tobytes()) if voxels.size <= RAW_BYTES else cls(squeeze(voxels), True)
+
+    @property
+    def raw(self) -> bytes:
+        """The voxels."""
+        return zlib.decompress(self.data) if self.packed else self.data
+
+    @property
+    def zlib(self) -> bytes:
+        """The voxels as a reply holds them."""
+        return self.data if self.packed else squeeze(np.frombuffer(self.data, dtype=np.uint8))
+
+
 @dataclass(frozen=True)
 class Edit:
     """One step of an annotator.
@@ -52,7 +86,7 @@ class Edit:
         step: counts up over all steps of a session, undone ones too.
         what: ``prompt``, ``mask``, ``propagate``.
         box: the voxels that changed; ``None`` where none did.
-        before: those voxels before, zlib.
+        before: those voxels before.
         after: and after.
         states_before: prompts of the touched slices before; ``None`` for none.
         states_after: and after.
@@ -61,26 +95,21 @@ class Edit:
     step: int
     what: str
     box: Box | None
-    before: bytes
-    after: bytes
+    before: Kept
+    after: Kept
     states_before: Mapping[Any, Any] = field(default_factory=dict)
     states_after: Mapping[Any, Any] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
         """Bytes kept."""
-        return len(self.before) + len(self.after)
+        return len(self.before.data) + len(self.after.data)
 
 
-def squeeze(voxels: Labels) -> bytes:
-    """Voxels of an edit as they are kept."""
-    return zlib.compress(np.ascontiguousarray(voxels).tobytes(), 1)
-
-
-def apply(labels: Labels, box: Box, kept: bytes) -> None:
+def apply(labels: Labels, box: Box, kept: Kept) -> None:
     """Put kept voxels back into [i, j, k]."""
     target = labels[box_slices(box)]
-    target[...] = np.frombuffer(zlib.decompress(kept), dtype=np.uint8).reshape(target.shape)
+    target[...] = np.frombuffer(kept.raw, dtype=np.uint8).reshape(target.shape)
 
 
 class History:

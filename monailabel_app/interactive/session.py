@@ -64,6 +64,7 @@ class Answer:
         score: lowest predicted IoU of the masks made.
         sources: where the features of each slice came from.
         milliseconds: time by stage.
+        packed: voxels of the box in C order, zlib, where they were packed already.
     """
 
     step: int
@@ -74,6 +75,7 @@ class Answer:
     score: float | None = None
     sources: list[str] = field(default_factory=list)
     milliseconds: dict[str, float] = field(default_factory=dict)
+    packed: bytes | None = None
 
     def add(self, stage: str, spent: float) -> None:
         """Add milliseconds to a stage."""
@@ -120,7 +122,7 @@ class Session:
         self.opened = clock()
         self.step = 0
         self.version = ""
-        self.mask: Labels = np.zeros(volume.shape, dtype=np.uint8)
+        self.mask: Labels = _laid_out(volume.shape, axis)
         self._planes: dict[int, Plane] = {}
         self._states: dict[StateKey, SliceState] = {}
         self._series: tuple[str, int] = ("", -1)
@@ -202,7 +204,8 @@ class Session:
         self._break_series()
         self.step += 1
         self._changes.append((self.step, edit.box))
-        return Answer(self.step, edit.box, self.version, axis=self.axis)
+        kept = (edit.after if redo else edit.before).zlib
+        return Answer(self.step, edit.box, self.version, axis=self.axis, packed=kept)
 
     def write(self, slices: Mapping[int, npt.NDArray[np.bool_]], label: str, axis: int, what: str) -> Answer:
         """Put upright masks of one label into slices as one step; the caller holds :attr:`lock`."""
@@ -325,8 +328,19 @@ class Session:
         answer.box = edit.box
         self._changes.append((self.step, edit.box))
         before, after = edit.voxels()
+        answer.packed = after.zlib
         self.history.push(Edit(self.step, what, edit.box, before, after, earlier, dict(states)))
 
     def _break_series(self) -> None:
         self._series = ("", -1)
         self._bases.clear()
+
+
+def _laid_out(shape: tuple[int, int, int], axis: int) -> Labels:
+    """An empty mask [i, j, k] in which a slice across ``axis`` is one piece of memory.
+
+    With another axis the slowest, reading one slice of a large volume touches a cache line for
+    every voxel: 20 times slower.
+    """
+    rest = [n for a, n in enumerate(shape) if a != axis]
+    return np.moveaxis(np.zeros((shape[axis], *rest), dtype=np.uint8), 0, axis)

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from monailabel_app.errors import SiteError
 
-__all__ = ["MAGIC", "MEDIA_TYPE", "decode_voxels", "pack", "read_runs", "runs_of", "unpack"]
+__all__ = ["MAGIC", "MEDIA_TYPE", "decode_voxels", "pack", "read_runs", "runs_of", "squeeze", "unpack"]
 
 MAGIC = b"FSM1"
 MEDIA_TYPE = "application/x-fedseg-mask"
@@ -35,10 +35,15 @@ Labels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
 
-def pack(header: dict[str, Any], voxels: Labels | None) -> bytes:
-    """Header and voxels of the changed box as bytes."""
+def squeeze(voxels: Labels) -> bytes:
+    """Voxels as a reply holds them, and the history keeps them."""
+    return zlib.compress(np.ascontiguousarray(voxels).tobytes(), _LEVEL)
+
+
+def pack(header: dict[str, Any], voxels: Labels | bytes | None) -> bytes:
+    """Header and voxels of the changed box (or what :func:`squeeze` made of them) as bytes."""
     text = json.dumps(header, separators=(",", ":")).encode()
-    body = b"" if voxels is None else zlib.compress(np.ascontiguousarray(voxels).tobytes(), _LEVEL)
+    body = b"" if voxels is None else voxels if isinstance(voxels, bytes) else squeeze(voxels)
     return _HEAD.pack(MAGIC, len(text)) + text + body
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import time
-import zlib
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -24,7 +23,7 @@ from monailabel_app.interactive.propagation import Propagation, PropagationStatu
 from monailabel_app.interactive.records import Opened
 from monailabel_app.interactive.session import Answer
 from monailabel_app.interactive.windows import WindowRequest, describe
-from monailabel_app.interactive.wire import MEDIA_TYPE, pack
+from monailabel_app.interactive.wire import MEDIA_TYPE, pack, squeeze
 from monailabel_app.middleware import check_id
 from monailabel_app.routes.access import Annotator, CurrentSite
 
@@ -222,10 +221,10 @@ def _described(opened: Opened) -> dict[str, Any]:
 
 def _reply(opened: Opened, answer: Answer, accept: str, start: float) -> Response:
     session = opened.session
-    voxels = None
-    if answer.box is not None:
+    packed = answer.packed
+    if answer.box is not None and packed is None:
         with session.lock:
-            voxels = session.mask[box_slices(answer.box)].copy()
+            packed = squeeze(session.mask[box_slices(answer.box)])
     low_high = [answer.box[answer.axis], answer.box[answer.axis + 3]] if answer.box else answer.slices
     answer.milliseconds["total"] = (time.perf_counter() - start) * 1e3
     header = {
@@ -243,6 +242,6 @@ def _reply(opened: Opened, answer: Answer, accept: str, start: float) -> Respons
         "redo": session.history.can_redo,
     }
     if "application/json" in accept:
-        body = None if voxels is None else base64.b64encode(zlib.compress(voxels.tobytes(), 1)).decode()
+        body = base64.b64encode(packed or b"").decode() if answer.box else None
         return JSONResponse({**header, "voxels": body})
-    return Response(pack(header, voxels), media_type=MEDIA_TYPE)
+    return Response(pack(header, packed if answer.box else None), media_type=MEDIA_TYPE)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from monailabel_app.inference.embeddings.fused import fuse_decoder
 from monailabel_app.inference.embeddings.key import adapter_digest, first_adapted_block
 from monailabel_app.models.sam import SamSegmenter
 
@@ -93,6 +94,7 @@ def take_snapshot(
     network, adapter, defaults = copy.deepcopy((original, segmenter.trainable, segmenter.defaults), kept)
     adapter.write(tensors)
     _merge_pairs(network)
+    fuse_decoder(network)
     network.requires_grad_(False).eval()
     if numeric == "bfloat16":
         network.image_encoder.to(torch.bfloat16)

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as npst
 
 from monailabel_app.errors import SiteError
 from monailabel_app.interactive.draft import Draft
-from monailabel_app.interactive.history import Edit, History, changed_box, union
+from monailabel_app.interactive.history import Edit, History, Kept, changed_box, union
 from monailabel_app.interactive.wire import decode_voxels, pack, read_runs, runs_of, unpack
 
 SHAPES = npst.array_shapes(min_dims=3, max_dims=3, max_side=7)
@@ -112,10 +112,10 @@ def test_a_new_step_ends_redo_and_the_oldest_is_forgotten() -> None:
     labels = np.zeros((2, 2, 2), dtype=np.uint8)
     history = History(limit=2)
     for number in range(3):
-        history.push(Edit(number, "prompt", None, b"", b""))
+        history.push(Edit(number, "prompt", None, Kept(), Kept()))
     assert history.can_undo == 2
     history.undo(labels)
-    history.push(Edit(9, "prompt", None, b"", b""))
+    history.push(Edit(9, "prompt", None, Kept(), Kept()))
     assert (history.can_undo, history.can_redo) == (2, 0)
     assert history.redo(labels) is None
 
