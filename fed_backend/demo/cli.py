@@ -31,7 +31,7 @@ def default_training(model: str, generated: bool) -> Training:
     if model == "sam":
         return Training(local_steps=60, round_steps=30, image_size=256, batch_size=4, learning_rate=5e-4)
     if generated:
-        return Training(local_steps=100, round_steps=30, image_size=96, batch_size=8, learning_rate=4e-3)
+        return Training(local_steps=100, round_steps=40, image_size=96, batch_size=8, learning_rate=2e-3)
     return Training(local_steps=300, round_steps=120, image_size=128, batch_size=8, learning_rate=2e-3)
 
 
