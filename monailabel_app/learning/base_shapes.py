@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-__all__ = ["Mask", "Picture", "draw"]
+__all__ = ["Mask", "Picture", "blob_anywhere", "draw"]
 
 Mask = npt.NDArray[np.bool_]
 Picture = tuple[npt.NDArray[np.float32], list[Mask]]
@@ -40,6 +40,14 @@ def draw(size: int, rng: np.random.Generator) -> Picture:
         next_owner += 1
     masks = [owner == number for number in range(1, next_owner)]
     return _scan(image, rng), [mask for mask in masks if mask.sum() >= MIN_AREA]
+
+
+def blob_anywhere(size: int, rng: np.random.Generator) -> Mask:
+    """One object of random size, shape and place, and no picture; at least partly inside."""
+    while True:
+        blob = _blob(size, rng.uniform(0, size, 2), size * float(rng.uniform(0.03, 0.2)), rng)
+        if blob.sum() >= MIN_AREA:
+            return blob
 
 
 def _body(image: npt.NDArray[np.float32], owner: npt.NDArray[np.int16], size: int, rng: np.random.Generator) -> int:

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from monailabel_app.errors import Unavailable
 
-__all__ = ["SHAPES", "TINY_WEIGHTS", "SamShape", "digest", "load_base", "new_network"]
+__all__ = ["SHAPES", "TINY_WEIGHTS", "SamShape", "digest", "load_base", "new_network", "refit"]
 
 TINY_WEIGHTS = Path(__file__).parent / "weights" / "sam_tiny.safetensors"
 PIXEL_MEAN, PIXEL_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -123,7 +123,7 @@ def load_base(base: str, image_size: int, checkpoint: Path | None) -> tuple[nn.M
     expected = network.state_dict()
     if missing := sorted(expected.keys() - state.keys()):
         raise Unavailable(f"{checkpoint.name} is no {base}: it lacks {missing[0]} and {len(missing) - 1} more", hint)
-    fitted = {name: _fit(state[name].float(), value.shape) for name, value in expected.items()}
+    fitted = refit(state, expected)
     if wrong := [name for name, value in expected.items() if fitted[name].shape != value.shape]:
         name = wrong[0]
         raise Unavailable(
@@ -161,6 +161,11 @@ def _fit(value: Tensor, shape: torch.Size) -> Tensor:
     if value.ndim == 2 and value.shape[0] % 2 and shape[0] % 2:  # rel_pos [2 n - 1, dim]
         return F.interpolate(value.T[None], shape[0], mode="linear", align_corners=False)[0].T.contiguous()
     return value
+
+
+def refit(state: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of one image size with the shapes of another: position embeddings are resampled."""
+    return {name: _fit(state[name].float(), value.shape) for name, value in like.items()}
 
 
 def digest(state: Mapping[str, Tensor]) -> str:
