@@ -5,13 +5,14 @@ SLICER_PYTHON := .venv-slicer/bin/python
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 ARGS ?=
 
-.PHONY: help demo test test-quick test-slow test-slicer lint format bench environment environment-slicer requirements clean
+.PHONY: help demo test test-quick test-slow test-slicer lint format bench bench-interactive environment environment-slicer requirements clean
 
 help:
 	@echo "make demo   set everything up, run three sites and a federation; report in demo-out/"
 	@echo "make test   set everything up, run all tests (quick ones first)"
 	@echo "make lint   ruff and mypy"
 	@echo "make bench  benchmarks; results in bench/results/ (real images beside the checkout)"
+	@echo "make bench-interactive   how long an annotator waits; minutes"
 	@echo "make demo ARGS='--data DIR --model sam'   passes options to fedseg demo"
 
 environment:
@@ -45,6 +46,9 @@ format: environment
 
 bench: environment
 	$(BIN)/python -m bench.demo_lgg $(ARGS)
+
+bench-interactive: environment
+	$(BIN)/python -m bench.interactive $(ARGS)
 
 COMPILE := ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from monailabel_app.inference.embeddings.fused import fuse_decoder
+from monailabel_app.inference.embeddings.fused import fuse_decoder, fuse_encoder
 from monailabel_app.inference.embeddings.key import adapter_digest, first_adapted_block
 from monailabel_app.models.sam import SamSegmenter
 
@@ -28,7 +28,7 @@ __all__ = ["Snapshot", "fastest_numeric", "take_snapshot"]
 def fastest_numeric() -> str:
     """The encoder's number type on this machine: ``bfloat16`` where the processor computes in it.
 
-    Measured (docs/explanation/speed.md): 2.7 to 2.9 times as fast as float32 with AVX-512 BF16; without
+    Measured (docs/explanation/speed.md): 2.5 to 3 times as fast as float32 with AVX-512 BF16; without
     such instructions bfloat16 is emulated, and slower.
     """
     quick = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
@@ -98,6 +98,8 @@ def take_snapshot(
     network.requires_grad_(False).eval()
     if numeric == "bfloat16":
         network.image_encoder.to(torch.bfloat16)
+    else:
+        fuse_encoder(network)
     depth = len(network.image_encoder.blocks)
     names = {name: np.asarray(value) for name, value in tensors.items()}
     return Snapshot(
