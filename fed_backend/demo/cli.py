@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -29,7 +30,7 @@ MARK = ".fedseg-demo"
 def default_training(model: str, generated: bool) -> Training:
     """Steps that learn something and still end in minutes on two cores."""
     if model == "sam":
-        return Training(local_steps=60, round_steps=30, image_size=256, batch_size=4, learning_rate=5e-4)
+        return Training(local_steps=60, round_steps=40, image_size=256, batch_size=4, learning_rate=5e-4)
     if generated:
         return Training(local_steps=100, round_steps=40, image_size=96, batch_size=8, learning_rate=2e-3)
     return Training(local_steps=300, round_steps=120, image_size=128, batch_size=8, learning_rate=2e-3)
@@ -59,7 +60,7 @@ def prepare_output(out: Path) -> None:
 )
 @click.option("--sites", default="", help="Sites to use, separated by commas; all by default.")
 @click.option("--model", type=click.Choice(["unet", "sam"]), default="unet", show_default=True)
-@click.option("--rounds", type=click.IntRange(1, 1000), default=10, show_default=True, help="Federated rounds.")
+@click.option("--rounds", type=click.IntRange(1, 1000), help="Federated rounds; 10 by default, 4 with sam.")
 @click.option("--seed", type=click.IntRange(0, 2**31), default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("demo-out"), show_default=True)
 @click.option("--keep", is_flag=True, help="Leave the servers up at the end, until Ctrl-C.")
@@ -68,7 +69,15 @@ def prepare_output(out: Path) -> None:
 @click.option("--round-steps", type=click.IntRange(1), hidden=True)
 @click.option("--image-size", type=click.IntRange(32, 1024), hidden=True)
 def demo(
-    data: Path | None, sites: str, model: str, rounds: int, seed: int, out: Path, keep: bool, cases: int, **steps: Any
+    data: Path | None,
+    sites: str,
+    model: str,
+    rounds: int | None,
+    seed: int,
+    out: Path,
+    keep: bool,
+    cases: int,
+    **steps: Any,
 ) -> None:
     """Three hospitals on this machine: annotate, learn, federate, report.
 
@@ -86,7 +95,7 @@ def demo(
         data=data.resolve() if data else None,
         sites=tuple(name.strip() for name in sites.split(",") if name.strip()),
         model=model,
-        rounds=rounds,
+        rounds=rounds or (4 if model == "sam" else 10),
         seed=seed,
         training=Training(**{**vars(training), **chosen}),
         cases=cases,
@@ -95,7 +104,7 @@ def demo(
     signal.signal(signal.SIGHUP, _interrupt)
     try:
         prepare_output(options.out)
-        run_demo(options, console, lambda result, running: _finish(console, result, running, out, keep))
+        run_demo(options, console, partial(_finish, console, out, keep))
     except KeyboardInterrupt:
         console.print("Stopped; nothing is left running.")
         sys.exit(130)
@@ -111,12 +120,14 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _finish(console: Console, result: Any, running: list[RunningSite], out: Path, keep: bool) -> None:
+def _finish(
+    console: Console, out: Path, keep: bool, result: Any, running: list[RunningSite], check: Callable[[], None]
+) -> None:
     console.print(site_table(result))
     console.print(f"Best global threshold: Dice {result.threshold_baseline:.3f}. Total: {result.seconds_total:.0f} s.")
     console.print(f"Report: {out / 'report.html'} and {out / 'report.json'}", soft_wrap=True)
     if keep:
-        _keep(console, running)
+        _keep(console, running, check)
 
 
 def site_table(result: Any) -> Table:
@@ -136,7 +147,7 @@ def site_table(result: Any) -> Table:
     return table
 
 
-def _keep(console: Console, running: list[RunningSite], wait: Callable[[float], None] = time.sleep) -> None:
+def _keep(console: Console, running: list[RunningSite], check: Callable[[], None]) -> None:
     console.print(
         "\nThe servers stay up. In 3D Slicer open the module [b]FedSeg[/b], enter a server and press Connect:"
     )
@@ -144,4 +155,5 @@ def _keep(console: Console, running: list[RunningSite], wait: Callable[[float], 
         console.print(f"  {site.name:<12} {site.url}", highlight=False)
     console.print("Ctrl-C stops them.")
     while True:
-        wait(3600)
+        check()
+        time.sleep(1)

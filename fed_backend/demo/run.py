@@ -245,13 +245,18 @@ def _overlays(
     return pictures + [max(annotations[site.name], key=lambda item: item.wrong).overlay for site in data]
 
 
-def run_demo(options: DemoOptions, console: Console, after: Callable[[RunResult, list[RunningSite]], None]) -> None:
+def run_demo(
+    options: DemoOptions,
+    console: Console,
+    after: Callable[[RunResult, list[RunningSite], Callable[[], None]], None],
+) -> None:
     """Run every stage and write the report.
 
     Args:
         options: what to do; the output folder exists and is empty.
         console: where progress is shown.
-        after: called with the result while the servers still run.
+        after: called while the servers still run with the result, the sites, and a function that raises
+            if a server has died.
 
     Raises:
         DemoError: something cannot go on; everything that was started is stopped then.
@@ -260,7 +265,7 @@ def run_demo(options: DemoOptions, console: Console, after: Callable[[RunResult,
     with ProcessGroup(options.out, environment()) as group:
         with Display(console, STAGE_TITLES, names) as display:
             result, running = _all_stages(_Run(options, group, display))
-        after(result, running)
+        after(result, running, group.check)
 
 
 def _expected_sites(options: DemoOptions) -> list[str]:
