@@ -45,6 +45,7 @@ class Display:
         self._times: list[tuple[float, float | None]] = []
         self._details: dict[int, str] = {}
         self._sites: dict[str, tuple[str, float | None, str]] = dict.fromkeys(sites, ("", None, ""))
+        self._failed = False
         self._lock = threading.Lock()
         self._spinner = Spinner("dots", style="cyan")
         self._live = Live(get_renderable=self._render, console=console, refresh_per_second=6, transient=False)
@@ -58,6 +59,7 @@ class Display:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._close_stage()
+        self._failed = kind is not None
         if self._console.is_terminal:
             self._live.stop()
 
@@ -124,7 +126,9 @@ class Display:
                 table.add_row(Text("·", style="dim"), Text(title, style="dim"), "", detail)
                 continue
             begin, end = self._times[index]
-            mark: RenderableType = self._spinner if end is None else Text("✓", style="green")
+            broken = self._failed and index == len(self._times) - 1
+            done = Text("✗", style="red") if broken else Text("✓", style="green")
+            mark: RenderableType = self._spinner if end is None else done
             seconds = f"{(end if end is not None else self._clock()) - begin:.1f} s"
             table.add_row(mark, Text(title, style="bold" if end is None else ""), Text(seconds, style="cyan"), detail)
         return table
