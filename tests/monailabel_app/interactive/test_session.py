@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from monailabel_app.errors import FedSegError
 from monailabel_app.imaging.intensity import window_of
 from monailabel_app.imaging.orient import stack_of
 from monailabel_app.imaging.volume import Volume
+from monailabel_app.inference.embeddings.cache import Found, SliceView
+from monailabel_app.inference.embeddings.snapshot import Snapshot
 from monailabel_app.inference.planes import AXES, Plane, axis_names, axis_of
 from monailabel_app.interactive.engine import Engine
 from monailabel_app.interactive.history import box_slices
@@ -182,6 +185,29 @@ def test_a_bad_prompt_is_refused_and_the_session_goes_on(
     assert np.array_equal(session.mask, kept)
     assert session.step == 1
     assert send(session, foreground=[[11, 14, 4]]).step == 2
+
+
+class Forgetful:
+    """An engine whose network lacks the labels' default prompts: it fails while it decodes."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.name, self.image_size, self._engine = engine.name, engine.image_size, engine
+
+    def snapshot(self) -> Snapshot:
+        return replace(self._engine.snapshot(), defaults={})
+
+    def features(self, snapshot: Snapshot, view: SliceView) -> Found:
+        return self._engine.features(snapshot, view)
+
+
+def test_a_step_that_fails_half_way_changes_nothing(build: Build, engine: Engine) -> None:
+    volume = build("ras")
+    session = Session("s", "case", volume, window_of(volume), Forgetful(engine), LABELS, "tumour", 2)
+    drawn = {"box": [0, 0, 4, 25, 29, 4], "bits": bits(np.ones((26, 30, 1), dtype=bool))}
+    with pytest.raises(KeyError):
+        send(session, axis="k", mask=drawn, foreground=[[12, 14, 4]])
+    assert not session.mask.any()
+    assert (session.step, session.history.can_undo) == (0, 0)
 
 
 def test_planes_of_a_patient_are_found_whatever_the_storage_order(build: Build) -> None:
