@@ -88,6 +88,9 @@ def full_mask(fit: Fit, logits: Tensor) -> npt.NDArray[np.bool_]:
 @torch.inference_mode()
 def logits_of(fit: Fit, mask: npt.NDArray[np.bool_], grid: tuple[int, int]) -> Tensor:
     """A mask of the slice [rows, columns] as logits [4 h, 4 w]: the mask prompt of an earlier mask."""
-    shares = fit.shrink(torch.from_numpy(np.ascontiguousarray(mask)).float()[None, None])
-    small = F.interpolate(shares, size=(4 * grid[0], 4 * grid[1]), mode="area")[0, 0]
+    rows, columns = 4 * grid[0], 4 * grid[1]
+    inner = (max(1, round(fit.scaled[0] * rows / fit.size)), max(1, round(fit.scaled[1] * columns / fit.size)))
+    shares = F.interpolate(torch.from_numpy(np.ascontiguousarray(mask)).float()[None, None], size=inner, mode="area")
+    top, left = round(fit.corner[0] * rows / fit.size), round(fit.corner[1] * columns / fit.size)
+    small = F.pad(shares, (left, columns - left - inner[1], top, rows - top - inner[0]))[0, 0]
     return (2 * small - 1) * SURE

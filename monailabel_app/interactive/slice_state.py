@@ -89,8 +89,10 @@ def compose(base: Labels, mask: npt.NDArray[np.bool_], state: SliceState, value:
         state: prompts with strokes.
         value: the label's voxel value.
     """
-    without = np.where(base == value, np.uint8(0), base)
-    result: Labels = np.where(mask, np.uint8(value), without)
+    without = base.copy()
+    np.putmask(without, base == value, 0)
+    result = without.copy()
+    np.copyto(result, np.uint8(value), where=mask)
     for stroke, inside in state.strokes:
         rows, columns = stroke[:, 0], stroke[:, 1]
         result[rows, columns] = value if inside else without[rows, columns]
