@@ -90,7 +90,7 @@ def train_base(
             losses.append(float(loss.detach()))
             progress(len(losses) / steps)
     network = _resized(network, SHAPE.image_size)
-    _save(network, out, {"steps": str(steps), "seed": str(seed), "sources": ",".join(drawn_from)})
+    _save(network, out, {"steps": steps, "seed": seed, "sources": list(drawn_from)})
     return losses
 
 
@@ -143,10 +143,11 @@ def _pictures(
     return torch.from_numpy(np.stack(images)), masks
 
 
-def _save(network: nn.Module, out: Path, metadata: Mapping[str, str]) -> None:
+def _save(network: nn.Module, out: Path, origin: Mapping[str, object]) -> None:
     tensors = {name: value.detach().half().contiguous() for name, value in network.state_dict().items()}
     temporary = out.with_name(f".{out.name}.tmp")
-    save_file(tensors, temporary, metadata=dict(metadata))
+    # one entry: safetensors writes several in any order, and equal weights are to be equal bytes
+    save_file(tensors, temporary, metadata={"sam_tiny": json.dumps(origin, sort_keys=True)})
     temporary.chmod(0o644)
     os.replace(temporary, out)
 

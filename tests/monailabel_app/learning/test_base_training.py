@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ def test_training_is_seeded_and_writes_float16(tmp_path: Path) -> None:
     assert losses[0] == losses[1]
     assert (tmp_path / "0.safetensors").read_bytes() == (tmp_path / "1.safetensors").read_bytes()
     with safe_open(tmp_path / "0.safetensors", "np") as weights:
-        assert weights.metadata() == {"steps": "5", "seed": "0", "sources": "procedural"}
+        assert json.loads(weights.metadata()["sam_tiny"]) == {"steps": 5, "seed": 0, "sources": ["procedural"]}
         assert {weights.get_tensor(name).dtype for name in weights.keys()} == {np.dtype(np.float16)}  # noqa: SIM118
 
 
