@@ -77,7 +77,14 @@ def test_prompts_follow_the_storage_of_the_volume(sam: SamSegmenter, case: Case)
     )
     plain = sam.prompt(volume, [Prompts("core", [(20, 12, 2)], [(3, 30, 2)], (8, 10, 2, 26, 29, 2))])
     turned = sam.prompt(flipped, [Prompts("core", [(2, 19, 12)], [(2, 36, 30)], (2, 31, 10, 2, 13, 29))])
+    assert plain.any()
     np.testing.assert_array_equal(turned, plain[::-1].transpose(2, 0, 1))
+
+
+def test_the_shipped_base_follows_a_box(sam: SamSegmenter, case: Case) -> None:
+    here = sam.prompt(case[0], [Prompts("core", box=(8, 10, 2, 25, 29, 2))])[:, :, 2] == 1
+    inside = case[1][:, :, 2] > 0
+    assert (here & inside).sum() / (here | inside).sum() > 0.5
 
 
 BAD = {
