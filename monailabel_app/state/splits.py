@@ -3,7 +3,7 @@
 A patient's part follows from a hash of the patient under the site's secret key, so it depends
 neither on the order in which labels arrive nor on the patient's name. Small sites need a first
 validation case early: where a site has two patients or more and none of them validates (or trains),
-the one to be assigned now does. Stored assignments never change, but for one thing: a split file may
+the one to be assigned now does, and nobody is held out before there is one of each. Stored assignments never change, but for one thing: a split file may
 place patients of whom nothing was corrected yet.
 """
 
@@ -110,7 +110,7 @@ class Splits:
         part: Part = "validation" if draw < _VALIDATION else "holdout" if draw < _VALIDATION + _HOLDOUT else "train"
         if counts and not counts.get("validation"):
             part = "validation"
-        elif counts and not counts.get("train"):
+        elif not counts.get("train") and (counts or part == "holdout"):
             part = "train"
         self._store(patient, part, "hash")
 
