@@ -15,6 +15,7 @@ from fed_backend.flare.checkpoint import CheckpointStore
 from fed_backend.flare.coordinator import Coordinator
 from fed_backend.flare.exchange import Timing
 from fed_backend.flare.messages import Message
+from fed_backend.methods import Update
 from fed_backend.payload import PayloadHeader, Tensors, check, decode, encode
 from fed_backend.plan import Plan
 
@@ -178,3 +179,16 @@ class Federation:
 
 def small_plan(**changes: Any) -> Plan:
     return plan(**{"quorum": 2, "round_deadline_s": 60.0, **changes})
+
+
+PLAN = small_plan()
+NAMES = ["north", "south", "west"]
+
+
+def updates(federation: Federation, round_: int, run: str = "run1") -> list[Update]:
+    """What the sites sent in one round."""
+    found = []
+    for site in federation.sites.values():
+        header, tensors = decode(site.updates[run, round_])
+        found.append(Update(site.name, tensors, header.examples))
+    return found
