@@ -105,11 +105,11 @@ def _serve(folder: Path, setup: LearnerSetup, wake: threading.Event, replies: Te
 
 
 def _run(bench: object, jobs: Jobs, job: Job) -> None:
-    from monailabel_app.learning.tasks import Workbench
+    from monailabel_app.learning.tasks import Workbench, run_job
 
     assert isinstance(bench, Workbench)
     try:
-        result, message = bench.run(job)
+        result, message = run_job(bench, job)
         jobs.finish(job.number, result, message)
     except FedSegError as error:
         logger.info("job %s ended: %s", job.id, type(error).__name__)

@@ -13,7 +13,7 @@ from fed_backend.plan import ModelSpec, Plan, TrainingSpec
 from monailabel_app.errors import Conflict
 from monailabel_app.learning.jobs import Job
 from monailabel_app.learning.setup import LearnerSetup
-from monailabel_app.learning.tasks import Workbench
+from monailabel_app.learning.tasks import Workbench, run_job
 from monailabel_app.models.registry import build_segmenter
 from monailabel_app.state.site import SiteState
 
@@ -67,7 +67,7 @@ def test_without_a_validation_case_nothing_is_promoted_and_the_reason_names_what
 ) -> None:
     state.splits.import_split({"a": "train", "v1": "validation", "v2": "validation"})
     images.submit(state, "a")
-    result, message = bench(state, plan).run(take(state, "learn"))
+    result, message = run_job(bench(state, plan), take(state, "learn"))
     assert not result["promoted"]
     assert "Correct at least one of 2 validation case(s): v1, v2." in message
     store = state.versions("unet")
@@ -77,7 +77,7 @@ def test_without_a_validation_case_nothing_is_promoted_and_the_reason_names_what
 
 def test_an_offer_without_a_validation_case_is_kept_refused(state: SiteState, plan: Plan) -> None:
     request = state.exchanges.keep(offer(plan))
-    result, _ = bench(state, plan).run(take(state, "offer", request=request))
+    result, _ = run_job(bench(state, plan), take(state, "offer", request=request))
     assert (result["promoted"], result["cases"], result["dice_champion"]) == (False, 0, None)
     assert "validation" in result["reason"]
     assert state.versions("unet").state_of(result["version"])[0] == "refused"
@@ -86,7 +86,7 @@ def test_an_offer_without_a_validation_case_is_kept_refused(state: SiteState, pl
 def test_training_for_a_round_needs_a_corrected_case(state: SiteState, plan: Plan) -> None:
     request = state.exchanges.keep(encode_initial(plan))
     with pytest.raises(Conflict, match="site 'A' has no corrected case to train on"):
-        bench(state, plan).run(take(state, "federated_train", request=request))
+        run_job(bench(state, plan), take(state, "federated_train", request=request))
 
 
 def encode_initial(plan: Plan) -> bytes:
@@ -108,7 +108,7 @@ def test_a_case_whose_image_changed_is_left_out_and_said_so(state: SiteState, im
     for case in "abc":
         images.submit(state, case)
     images.add("b", (36, 40, 7))
-    result, message = bench(state, plan).run(take(state, "learn"))
+    result, message = run_job(bench(state, plan), take(state, "learn"))
     assert "1 corrected case(s) were left out" in message
     (data,) = state.versions("unet").get(result["version"]).data
     assert data.correction == state.corrections.newest("train")[0].id
@@ -119,9 +119,9 @@ def test_the_champion_is_scored_once(state: SiteState, images: Any, plan: Plan) 
     for case in "ac":
         images.submit(state, case)
     work = bench(state, plan)
-    work.run(take(state, "learn", seed=1))
+    run_job(work, take(state, "learn", seed=1))
     before = len(state.database.rows("SELECT 1 FROM scores"))
-    work.run(take(state, "learn", seed=2))
+    run_job(work, take(state, "learn", seed=2))
     assert len(state.database.rows("SELECT 1 FROM scores")) <= before + 1
 
 
@@ -129,7 +129,7 @@ def test_a_plan_for_another_base_is_refused(state: SiteState, plan: Plan) -> Non
     other = plan.model_copy(update={"base_sha256": "0" * 64})
     request = state.exchanges.keep(offer(other))
     with pytest.raises(Conflict, match="made for base 000000000000"):
-        bench(state, other).run(take(state, "offer", request=request))
+        run_job(bench(state, other), take(state, "offer", request=request))
 
 
 def test_a_version_promoted_by_hand_meanwhile_is_what_the_challenger_must_match(
@@ -140,7 +140,7 @@ def test_a_version_promoted_by_hand_meanwhile_is_what_the_challenger_must_match(
     for case in "ac":
         images.submit(state, case)
     work = bench(state, plan)
-    first, _ = work.run(take(state, "learn", seed=1, steps=40))
+    first, _ = run_job(work, take(state, "learn", seed=1, steps=40))
     store = state.versions("unet")
     store.promote(store.base(), "start over")
 
@@ -154,7 +154,7 @@ def test_a_version_promoted_by_hand_meanwhile_is_what_the_challenger_must_match(
             store.promote(first["version"], "by hand")
 
     state.scores.put = put_and_meddle  # type: ignore[method-assign]
-    result, _ = work.run(take(state, "learn", seed=2, steps=1))
+    result, _ = run_job(work, take(state, "learn", seed=2, steps=1))
     verdict = store.verdict(result["version"])
     assert verdict is not None
     assert meddled
