@@ -3,8 +3,9 @@
 A patient's part follows from a hash of the patient under the site's secret key, so it depends
 neither on the order in which labels arrive nor on the patient's name. Small sites need a first
 validation case early: where a site has two patients or more and none of them validates (or trains),
-the one to be assigned now does, and nobody is held out before there is one of each. Stored assignments never change, but for one thing: a split file may
-place patients of whom nothing was corrected yet.
+the one to be assigned now does, and nobody is held out before there is one of each. Stored
+assignments never change, but for one thing: a split file may place patients of whom nothing was
+corrected yet.
 """
 
 from __future__ import annotations
