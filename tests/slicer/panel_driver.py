@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from PySide6 import QtCore, QtGui, QtTest, QtWidgets
@@ -25,7 +26,9 @@ class PanelDriver:
         self._shots = shots
         self.widget = FedSeg.FedSegWidget()
         self.widget.setup()
-        self.ui = self.widget.ui
+        self.ui = SimpleNamespace()  # every section's widgets by name; test_packaging keeps names unique
+        for section in self.widget.sections:
+            self.ui.__dict__.update(vars(section.ui))
         self.frame = self.widget.parent
         self.frame.setFixedWidth(WIDTH)
         self.frame.show()

@@ -13,7 +13,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "SlicerFedSeg"
 LIBRARY = sorted((MODULE / "FedSegLib").rglob("*.py"))
-SHIPPED = [MODULE / "FedSeg.py", *LIBRARY]
+PANEL = sorted((MODULE / "FedSegPanel").rglob("*.py"))
+SHIPPED = [MODULE / "FedSeg.py", *LIBRARY, *PANEL]
+FORMS = sorted((MODULE / "Resources/UI").glob("*.ui"))
 
 
 def file_scope_imports(path: Path) -> set[str]:
@@ -41,6 +43,8 @@ def all_imports(path: Path) -> set[str]:
 def test_imports_stay_in_their_layer(path: Path) -> None:
     allowed = set(sys.stdlib_module_names) | {"numpy"}
     if path.name == "FedSeg.py":
+        allowed |= {"slicer", "vtk", "qt", "ctk", "FedSegLib", "FedSegPanel"}
+    if path.parent.name == "FedSegPanel":
         allowed |= {"slicer", "vtk", "qt", "ctk", "FedSegLib"}
     if path.parent.name == "scene":
         allowed |= {"slicer", "vtk"}
@@ -58,7 +62,7 @@ def test_files_stay_readable(path: Path) -> None:
 
 def test_the_manifest_names_every_shipped_file_and_nothing_else() -> None:
     manifest = (MODULE / "CMakeLists.txt").read_text().replace("${MODULE_NAME}", "FedSeg")
-    named = set(re.findall(r"^\s+((?:FedSegLib|Resources)/\S+|FedSeg\.py)$", manifest, re.MULTILINE))
+    named = set(re.findall(r"^\s+((?:FedSegLib|FedSegPanel|Resources)/\S+|FedSeg\.py)$", manifest, re.MULTILINE))
     resources = {path for path in (MODULE / "Resources").rglob("*") if path.is_file()}
     assert named == {path.relative_to(MODULE).as_posix() for path in [*SHIPPED, *resources]}
 
@@ -75,19 +79,28 @@ def test_the_extension_describes_itself() -> None:
     assert re.search(r"include\(\$\{Slicer_EXTENSION_CPACK\}\)", text)
 
 
-def test_every_widget_of_the_panel_is_used_and_every_used_widget_exists() -> None:
-    named = [str(element.get("name")) for element in ET.parse(MODULE / "Resources/UI/FedSeg.ui").iter("widget")]
+def widgets_of(form: Path) -> list[ET.Element]:
+    return list(ET.parse(form).getroot().iter("widget"))
+
+
+def test_widget_names_are_unique_in_the_whole_panel() -> None:
+    named = [str(element.get("name")) for form in FORMS for element in widgets_of(form)]
     assert len(named) == len(set(named))
-    used = set(re.findall(r"\bui\.(\w+)", (MODULE / "FedSeg.py").read_text()))
-    assert used <= set(named)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda path: path.stem)
+def test_every_widget_of_a_form_is_used_and_every_used_widget_exists(form: Path) -> None:
+    named = {str(element.get("name")) for element in widgets_of(form)}
+    text = (MODULE / "FedSegPanel" / f"{form.stem.lower()}.py").read_text()
+    used = set(re.findall(r"\bui\.(\w+)", text)) | set(re.findall(r'"(\w+Button)"', text))
+    assert used <= named
     passive = {"Caption", "Panel", "Section", "Frame", "Title"}
-    unused = {name for name in set(named) - used if not any(name.endswith(part) for part in passive)}
-    assert unused == {"FedSeg"}
+    assert not {name for name in named - used if not any(name.endswith(part) for part in passive)}
 
 
 def test_every_button_says_what_it_does() -> None:
-    for element in ET.parse(MODULE / "Resources/UI/FedSeg.ui").iter("widget"):
-        if element.get("class") == "QPushButton":
+    for element in (element for form in FORMS for element in widgets_of(form)):
+        if element.get("class") in ("QPushButton", "QToolButton"):
             texts = {item.get("name"): item.findtext("string") for item in element.findall("property")}
             assert texts.get("text"), element.get("name")
             assert texts.get("toolTip"), element.get("name")

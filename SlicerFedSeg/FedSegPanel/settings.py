@@ -1,0 +1,27 @@
+"""What the module remembers, and consent to take back."""
+
+from FedSegLib.state import Phase
+
+from .section import Section
+
+
+class Settings(Section):
+    """The section 'Settings'."""
+
+    FORM = "Settings"
+
+    def setup(self):
+        """Show what is kept and keep what is changed."""
+        ui, settings = self.ui, self.controller.settings
+        ui.authorEdit.text = settings.author
+        ui.caFileEdit.currentPath = str(settings.ca_file or "")
+        ui.authorEdit.connect("textChanged(QString)", lambda text: settings.set_text("author", text))
+        ui.caFileEdit.connect("currentPathChanged(QString)", lambda path: settings.set_text("ca_file", path))
+        self.on_click(ui.withdrawButton, self.controller.connection.withdraw_consent)
+
+    def draw(self, view):
+        """Draw the whole View."""
+        ui = self.ui
+        ui.caFileEdit.enabled = view.phase is Phase.OFFLINE
+        ui.consentStateLabel.text = "given for this server" if view.consented else "asked before anything is sent"
+        ui.withdrawButton.enabled = view.consented

@@ -1,0 +1,60 @@
+"""Connecting to a site: its address, the test, the sign-in."""
+
+from typing import ClassVar
+
+from FedSegLib import words
+from FedSegLib.address import parse_address
+from FedSegLib.state import CONNECTED, Action, Phase
+
+from .section import Section
+
+_DEFAULT_SERVER = "http://127.0.0.1:8000"
+
+
+class Site(Section):
+    """The section 'Site'."""
+
+    FORM = "Site"
+    ACTIONS: ClassVar = {
+        Action.CONNECT: ["connectButton"],
+        Action.DISCONNECT: ["disconnectButton"],
+        Action.SIGN_IN: ["signInButton"],
+    }
+
+    def setup(self):
+        """Offer the servers of earlier sessions and connect the buttons."""
+        ui, connection = self.ui, self.controller.connection
+        for server in self.controller.settings.servers or [_DEFAULT_SERVER]:
+            ui.serverBox.addItem(server)
+        self.on_click(ui.testButton, lambda: connection.test(ui.serverBox.currentText))
+        self.on_click(ui.connectButton, lambda: connection.connect(ui.serverBox.currentText))
+        self.on_click(ui.disconnectButton, self.controller.disconnect)
+        self.on_click(ui.signInButton, self._sign_in)
+        ui.passwordEdit.connect("returnPressed()", lambda: self.do(self._sign_in))
+
+    def _sign_in(self):
+        self.controller.connection.sign_in(self.ui.userEdit.text, self.ui.passwordEdit.text)
+        self.ui.passwordEdit.clear()
+
+    def draw(self, view):
+        """Draw the whole View."""
+        ui = self.ui
+        offline = view.phase is Phase.OFFLINE
+        ui.serverBox.enabled = offline
+        ui.testButton.enabled = not view.testing
+        ui.testButton.text = "Testing …" if view.testing else "Test connection"
+        joining = offline or view.phase is Phase.CONNECTING
+        ui.connectButton.visible = joining
+        ui.disconnectButton.visible = not joining
+        ui.signInPanel.visible = view.phase is Phase.SIGN_IN
+        ui.siteLabel.text = _site_text(view)
+
+
+def _site_text(view):
+    """One or two lines about the site."""
+    if view.phase is Phase.SIGN_IN:
+        return "The site asks who you are."
+    if view.site is None or view.phase not in CONNECTED:
+        return "Not connected."
+    text = words.site_words(parse_address(view.address), view.site)
+    return f"{text}\nThe site cannot be watched at the moment: {view.link_lost}" if view.link_lost else text
