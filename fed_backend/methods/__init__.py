@@ -1,9 +1,9 @@
 """Federated methods by name: dictionaries of builders, one file per method.
 
 :data:`METHODS` are those that hub and sites run today: ``fedavg``, and ``fedprox``, whose pull is
-part of every site's training (``training.proximal``). :data:`AGGREGATORS` adds the hub's half of
-methods that also need something of their own at a site: ``fedbn`` and ``fedsca`` send and receive a
-part of the adapter, ``pfedsam`` trains experts, ``fedsm`` trains three models. The gossip method has
+part of every site's training (``training.proximal``), and ``fedbn``, which shares a part of the
+adapter. :data:`AGGREGATORS` adds the hub's half of methods that also need something of their own at
+a site or at the hub: ``fedsca`` a memory, ``pfedsam`` experts, ``fedsm`` three models. The gossip method has
 no hub and no place here (:mod:`fed_backend.methods.gcml`). Nothing in this package imports torch.
 """
 
@@ -23,11 +23,10 @@ from fed_backend.plan import Plan
 
 __all__ = ["AGGREGATORS", "METHODS", "Method", "StatefulMethod", "Update", "build_method"]
 
-METHODS: dict[str, Callable[[Plan], Method]] = {"fedavg": FedAvg, "fedprox": FedProx}
+METHODS: dict[str, Callable[[Plan], Method]] = {"fedavg": FedAvg, "fedprox": FedProx, "fedbn": FedBN}
 
 AGGREGATORS: dict[str, Callable[[Plan], Method]] = {
     **METHODS,
-    "fedbn": FedBN,
     "fedsca": FedSCA,
     "fedsm": FedSM,
     "pfedsam": PFedSAM,

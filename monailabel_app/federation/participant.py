@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from fed_backend.errors import FedSegError, PayloadError, ReplayError
+from fed_backend.methods import build_method
 from fed_backend.payload import PayloadHeader, Tensors, check, read_header
 from fed_backend.plan import Plan
 from monailabel_app import errors
@@ -35,11 +36,13 @@ def open_request(data: bytes, plan: Plan, kinds: Sequence[Kind]) -> tuple[Payloa
         kinds: kinds that are welcome here.
 
     Returns:
-        The header, and all tensors of the plan; or none of them, for the ``global`` payload of
-        round 0 whose metrics say ``initial = 1``: start from your initial adapter.
+        The header, and the tensors that the plan's method shares; or none of them, for the
+        ``global`` payload of round 0 whose metrics say ``initial = 1``: start from your initial
+        adapter.
 
     Raises:
         PayloadError: it is not exactly what the plan allows.
+        PlanError: the plan's method is not installed.
     """
     if len(data) > plan.max_payload_bytes:  # before anything in it is looked at
         raise PayloadError(
@@ -53,7 +56,7 @@ def open_request(data: bytes, plan: Plan, kinds: Sequence[Kind]) -> tuple[Payloa
             "the courier must post to the address that fits the payload",
         )
     initial = header.kind == "global" and header.round == 0 and header.metrics.get("initial") == 1.0
-    return check(data, plan, kind=header.kind, keys=frozenset() if initial else None)
+    return check(data, plan, kind=header.kind, keys=frozenset() if initial else build_method(plan).shared_keys())
 
 
 class Participant:

@@ -8,6 +8,7 @@ Layout::
     corrections/       submitted masks
     shown/             masks last shown
     exchange/          payloads of federated rounds, requests and replies
+    local/<plan>/      what federated rounds trained and the plan's method keeps here
     courier.token      what a courier shows, readable by the owner only
 """
 

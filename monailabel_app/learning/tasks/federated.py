@@ -1,12 +1,19 @@
-"""The site's half of a round: train for it, be offered its aggregate, evaluate what came."""
+"""The site's half of a round: train for it, be offered its aggregate, evaluate what came.
+
+What the plan's method shares is taken from the hub, the rest of the adapter from the site's own last
+round (:class:`~monailabel_app.federation.local_part.LocalPart`), and before that from the champion.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from typing import Any
 
+from fed_backend.methods import build_method
 from fed_backend.payload import PayloadHeader, encode
+from fed_backend.plan import Plan
 from monailabel_app import __version__
+from monailabel_app.federation.local_part import LocalPart
 from monailabel_app.federation.participant import open_request
 from monailabel_app.learning.jobs import Job
 from monailabel_app.learning.tasks.workbench import Workbench, judgement, mix_seed
@@ -20,14 +27,18 @@ def federated_train(bench: Workbench, job: Job) -> tuple[dict[str, Any], str]:
     plan, data = bench.request(job)
     header, received = open_request(data, plan, ("global",))
     segmenter, store = bench.open(job.model, plan)
-    champion = store.load(store.champion())
+    shared, local = build_method(plan).shared_keys(), _local_part(bench, plan)
     if not received:  # the first round of a federation: everybody starts from the initial adapter
         base = store.load(store.base())
-        received = {name: base[name] for name in plan.adapter}
+        received = {name: base[name] for name in shared}
+    start = {**store.load(store.champion()), **local.before(header.federation_round, header.round), **received}
     corrections, _ = bench.training_cases()
     seed = mix_seed(plan.training.seed, bench.setup.site_name, header.round)
     meter = bench.meter(job, plan.training.steps, judge=False)
-    tensors, metrics = bench.train(segmenter, {**champion, **received}, corrections, plan.training, seed, meter, job)
+    tensors, metrics = bench.train(segmenter, start, corrections, plan.training, seed, meter, job)
+    kept = {name: tensor for name, tensor in tensors.items() if name not in shared}
+    if kept:
+        local.keep(header.federation_round, header.round, kept)
     reply = encode(
         PayloadHeader(
             kind="update",
@@ -41,7 +52,7 @@ def federated_train(bench: Workbench, job: Job) -> tuple[dict[str, Any], str]:
             parent_sha256=hashlib.sha256(data).hexdigest(),
             metrics=metrics,
         ),
-        {name: tensors[name] for name in plan.adapter},
+        {name: tensors[name] for name in shared},
     )
     message = f"trained on {len(corrections)} corrected case(s) for round {header.round}"
     return {"reply": bench.state.exchanges.keep(reply), "examples": len(corrections), **metrics}, message
@@ -53,7 +64,7 @@ def offer(bench: Workbench, job: Job) -> tuple[dict[str, Any], str]:
     header, received = open_request(data, plan, ("aggregate",))
     segmenter, store = bench.open(job.model, plan)
     champion = store.champion()
-    tensors = {**store.load(champion), **received}
+    tensors = {**store.load(champion), **_local_part(bench, plan).latest(), **received}
     settings = {
         "federation_round": header.federation_round,
         "round": header.round,
@@ -80,7 +91,11 @@ def evaluate(bench: Workbench, job: Job) -> tuple[dict[str, Any], str]:
     plan, data = bench.request(job)
     _, received = open_request(data, plan, ("global", "aggregate"))
     segmenter, store = bench.open(job.model, plan)
-    tensors = {**store.load(store.champion()), **received}
+    tensors = {**store.load(store.champion()), **_local_part(bench, plan).latest(), **received}
     meter = bench.meter(job, 0, judge=True)
     judged = bench.judge(segmenter, store, tensors, meter)
     return judgement(None, judged.decision), judged.decision.reason
+
+
+def _local_part(bench: Workbench, plan: Plan) -> LocalPart:
+    return LocalPart(bench.state.folder / "local" / plan.sha256)
