@@ -1,40 +1,98 @@
-"""The gate: a challenger serves only if it is not worse than the champion on the site's own cases.
+"""The gate: a challenger serves only if the site's own cases show that it is not worse than the champion.
 
-Both are scored on the same frozen validation cases, so the comparison is paired: a case that is hard
-for both counts against neither. Pure functions: no files, no clock.
+Both are scored on the same cases, so the comparison is paired: a case that is hard for both counts
+against neither. Pure functions: no files, no clock. Why this rule: docs/explanation/gate.md.
 
 Rule. Let c_i and d_i be the Dice of champion and challenger on case i, each the mean over the labels
-scored there. The challenger is promoted if and only if ``mean(d) >= mean(c) - margin`` and
-``d_i - c_i >= worst_case_floor`` for every i. Values that are not finite, and no cases at all, are
-refusals.
+scored there. The challenger is promoted if and only if all of these hold:
+
+- the mean change is not negative: ``mean(d - c) >= 0``;
+- the lower confidence bound of the mean change (:func:`.paired.lower_bound`) is at least ``-margin``;
+- no case loses more than ``case_floor``, and no label more than ``label_floor`` on average;
+- where surface distances are known, their mean does not grow by more than ``surface_limit_mm``.
+
+Values that are not finite, and no cases at all, are refusals.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any
 
-__all__ = ["WORST_CASE_FLOOR", "CaseScore", "Decision", "LabelScore", "decide"]
+import numpy as np
 
-WORST_CASE_FLOOR = -0.2
-"""Largest loss of Dice on a single case that a site accepts unless it says otherwise."""
+from monailabel_app.learning.gate_words import reason_of
+from monailabel_app.learning.paired import fewest, lower_bound
 
-_TOLERANCE = 1e-9  # sums of the same numbers in another order must not refuse
+__all__ = ["CaseScore", "Decision", "GateRule", "LabelScore", "Pair", "Scores", "decide", "refuse"]
+
+TOLERANCE = 1e-9  # sums of the same numbers in another order must not refuse
 
 Scores = Mapping[str, Mapping[str, float]]
-"""Case -> label -> volumetric Dice in 0..1."""
+"""Case -> label -> volumetric Dice in 0..1, or -> average surface distance in millimetres."""
+
+
+@dataclass(frozen=True)
+class GateRule:
+    """What "not worse" means at a site.
+
+    Attributes:
+        margin: a version counts as worse if its true mean Dice is lower by at least this, >= 0.
+        confidence: how sure the gate must be that it is not worse; the rate at which a version that
+            is worse by the margin passes is at most ``1 - confidence``. 0.5 trusts the plain mean.
+        case_floor: lowest accepted change of Dice on one case, <= 0.
+        label_floor: lowest accepted change of a label's mean Dice, <= 0.
+        surface_limit_mm: largest accepted growth of the mean surface distance.
+        spread: standard deviation of changes between cases that is assumed while there are fewer
+            cases than a test needs.
+    """
+
+    margin: float = 0.01
+    confidence: float = 0.9
+    case_floor: float = -0.2
+    label_floor: float = -0.05
+    surface_limit_mm: float = 1.0
+    spread: float = 0.1
+
+    def __post_init__(self) -> None:
+        within = {
+            "margin": 0 <= self.margin <= 1,
+            "confidence": 0.5 <= self.confidence <= 0.999,
+            "case_floor": -1 <= self.case_floor <= 0,
+            "label_floor": -1 <= self.label_floor <= 0,
+            "surface_limit_mm": 0 <= self.surface_limit_mm <= 1000,
+            "spread": 0 < self.spread <= 1,
+        }
+        for name, good in within.items():
+            if not good:  # a NaN is never within
+                raise ValueError(f"{name} is {getattr(self, name)}, which is out of range")
+
+    @property
+    def cases_needed(self) -> int:
+        """Number of cases from which an exact test can reach the confidence."""
+        return fewest(self.confidence)
 
 
 @dataclass(frozen=True)
 class CaseScore:
-    """Dice of both on one case."""
+    """Dice of both on one case.
+
+    Attributes:
+        crossed: scored by cross-validation: a training case, by a version trained without it.
+    """
 
     case: str
     champion: float
     challenger: float
+    crossed: bool = False
+
+    @property
+    def change(self) -> float:
+        """What the challenger gains on the case."""
+        return self.challenger - self.champion
 
 
 @dataclass(frozen=True)
@@ -46,6 +104,26 @@ class LabelScore:
 
 
 @dataclass(frozen=True)
+class Pair:
+    """One measure of both versions on the same cases and labels."""
+
+    champion: Scores
+    challenger: Scores
+
+    def check(self) -> None:
+        """Raise ``ValueError`` unless cases and labels agree and every case has a label."""
+        if {c: set(s) for c, s in self.champion.items()} != {c: set(s) for c, s in self.challenger.items()}:
+            raise ValueError("champion and challenger must be scored on the same cases and labels")
+        if not all(self.champion.values()):
+            raise ValueError("a case without any scored label cannot be compared")
+
+    def means(self) -> tuple[float, float]:
+        """Mean over cases of the mean over labels, of champion and challenger."""
+        one, two = ([fmean(labels.values()) for labels in side.values()] for side in (self.champion, self.challenger))
+        return fmean(one), fmean(two)
+
+
+@dataclass(frozen=True)
 class Decision:
     """What the gate decided and why.
 
@@ -54,18 +132,24 @@ class Decision:
         reason: one or two sentences for a clinician.
         mean_champion: mean Dice over cases; ``None`` if it could not be computed.
         mean_challenger: likewise.
+        bound: the mean change of Dice is at least this, with the confidence of the rule.
         worst_case: the case on which the challenger loses most (or gains least).
         cases: all cases, by name.
         per_label: all labels.
+        surface_mm: mean surface distance of both, where it is known.
+        rule: what was asked for.
     """
 
     promoted: bool
     reason: str
-    mean_champion: float | None
-    mean_challenger: float | None
-    worst_case: CaseScore | None
-    cases: tuple[CaseScore, ...]
-    per_label: dict[str, LabelScore]
+    mean_champion: float | None = None
+    mean_challenger: float | None = None
+    bound: float | None = None
+    worst_case: CaseScore | None = None
+    cases: tuple[CaseScore, ...] = ()
+    per_label: dict[str, LabelScore] = field(default_factory=dict)
+    surface_mm: LabelScore | None = None
+    rule: GateRule = GateRule()
 
     def as_json(self) -> dict[str, Any]:
         """The decision as JSON values, for the version's report."""
@@ -73,90 +157,74 @@ class Decision:
 
 
 def decide(
-    champion: Scores, challenger: Scores, margin: float = 0.0, worst_case_floor: float = WORST_CASE_FLOOR
+    dice: Pair, rule: GateRule | None = None, *, surface: Pair | None = None, crossed: Collection[str] = ()
 ) -> Decision:
     """Compare a challenger with the champion.
 
     Args:
-        champion: Dice of the version that serves.
-        challenger: Dice of the candidate, on exactly the same cases and labels.
-        margin: how far below the champion's mean the challenger's may be, >= 0.
-        worst_case_floor: lowest accepted change on one case, <= 0.
+        dice: Dice of both on the same cases and labels.
+        rule: what "not worse" means; the default where left out.
+        surface: average surface distances of both, millimetres, for any of the cases.
+        crossed: cases that were scored by cross-validation.
 
     Raises:
-        ValueError: cases or labels differ, a case without a label, or a setting out of range.
+        ValueError: cases or labels differ, or a case without a label.
     """
-    if not (margin >= 0 and worst_case_floor <= 0):
-        raise ValueError(f"margin {margin} must be >= 0 and worst_case_floor {worst_case_floor} <= 0")
-    if {c: set(s) for c, s in champion.items()} != {c: set(s) for c, s in challenger.items()}:
-        raise ValueError("champion and challenger must be scored on the same cases and labels")
-    if not all(champion.values()):
-        raise ValueError("a case without any scored label cannot be compared")
-    if not champion:
-        return _refused("No validation case has a correction yet, so nothing shows that the new version is not worse.")
-    if odd := _not_finite(champion, challenger):
-        return _refused(f"The Dice of the {odd[0]} on case {odd[1]} is not a number, so they cannot be compared.")
-
+    rule = rule or GateRule()
+    dice.check()
+    if not dice.champion:
+        return refuse(
+            "No validation case has a correction yet, so nothing shows that the new version is not worse.", rule
+        )
+    if odd := _not_finite(dice):
+        return refuse(f"The Dice of the {odd[0]} on case {odd[1]} is not a number, so they cannot be compared.", rule)
     cases = tuple(
-        CaseScore(case, fmean(champion[case].values()), fmean(challenger[case].values())) for case in sorted(champion)
+        CaseScore(case, fmean(dice.champion[case].values()), fmean(dice.challenger[case].values()), case in crossed)
+        for case in sorted(dice.champion)
     )
-    before, after = fmean(c.champion for c in cases), fmean(c.challenger for c in cases)
-    worst = min(cases, key=lambda c: c.challenger - c.champion)
-    enough = after >= before - margin - _TOLERANCE
-    bearable = worst.challenger - worst.champion >= worst_case_floor - _TOLERANCE
-    return Decision(
-        promoted=enough and bearable,
-        reason=_reason(before, after, worst, len(cases), margin, worst_case_floor, enough, bearable),
+    changes = np.array([case.change for case in cases])
+    before, after = dice.means()
+    decision = Decision(
+        promoted=False,
+        reason="",
         mean_champion=before,
         mean_challenger=after,
-        worst_case=worst,
+        bound=lower_bound(changes, rule.confidence, rule.spread),
+        worst_case=min(cases, key=lambda case: case.change),
         cases=cases,
-        per_label=_per_label(champion, challenger),
+        per_label=_per_label(dice),
+        surface_mm=_surface(surface),
+        rule=rule,
     )
+    promoted, reason = reason_of(decision)
+    return Decision(**{**vars(decision), "promoted": promoted, "reason": reason})
 
 
-def _reason(
-    before: float,
-    after: float,
-    worst: CaseScore,
-    cases: int,
-    margin: float,
-    floor: float,
-    enough: bool,
-    bearable: bool,
-) -> str:
-    count = "1 validation case" if cases == 1 else f"{cases} validation cases"
-    means = f"mean Dice {after:.3f} against {before:.3f} of the version in use, on {count}"
-    if not enough:
-        allowed = f" (a loss of up to {margin:.3f} is allowed)" if margin else ""
-        return f"Refused: {means}{allowed}."
-    if not bearable:
-        return (
-            f"Refused: on case {worst.case} Dice would fall from {worst.champion:.3f} to {worst.challenger:.3f}, "
-            f"more than the {-floor:.2f} allowed on a single case; {means}."
-        )
-    change = "Better" if after > before + _TOLERANCE else "Not worse"
-    return f"{change}: {means}."
+def refuse(reason: str, rule: GateRule | None = None) -> Decision:
+    """A refusal for want of anything to compare."""
+    return Decision(False, f"Refused: {reason}", rule=rule or GateRule())
 
 
-def _per_label(champion: Scores, challenger: Scores) -> dict[str, LabelScore]:
-    labels = sorted({label for scores in champion.values() for label in scores})
+def _per_label(dice: Pair) -> dict[str, LabelScore]:
     result = {}
-    for label in labels:
-        having = [case for case, scores in champion.items() if label in scores]
+    for label in sorted({label for scores in dice.champion.values() for label in scores}):
+        having = [case for case, scores in dice.champion.items() if label in scores]
         result[label] = LabelScore(
-            fmean(champion[case][label] for case in having), fmean(challenger[case][label] for case in having)
+            fmean(dice.champion[case][label] for case in having), fmean(dice.challenger[case][label] for case in having)
         )
     return result
 
 
-def _not_finite(champion: Scores, challenger: Scores) -> tuple[str, str] | None:
-    for name, scores in (("version in use", champion), ("new version", challenger)):
+def _surface(surface: Pair | None) -> LabelScore | None:
+    if surface is None or not surface.champion:
+        return None
+    surface.check()
+    return LabelScore(*surface.means())
+
+
+def _not_finite(dice: Pair) -> tuple[str, str] | None:
+    for name, scores in (("version in use", dice.champion), ("new version", dice.challenger)):
         for case, values in scores.items():
             if not all(math.isfinite(value) for value in values.values()):
                 return name, case
     return None
-
-
-def _refused(reason: str) -> Decision:
-    return Decision(False, f"Refused: {reason}", None, None, None, (), {})

@@ -67,6 +67,11 @@ class Splits:
         rows = self._database.rows('SELECT "case", part FROM cases JOIN splits USING (patient) ORDER BY "case"')
         return {row["case"]: row["part"] for row in rows}
 
+    def patients(self) -> dict[str, str]:
+        """Patient of every case that was ever assigned."""
+        rows = self._database.rows('SELECT "case", patient FROM cases ORDER BY "case"')
+        return {row["case"]: row["patient"] for row in rows}
+
     def import_split(self, parts: Mapping[str, str], patients: Mapping[str, str] | None = None) -> int:
         """Take over the parts of a split file; returns how many cases are new.
 

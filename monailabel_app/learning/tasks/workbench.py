@@ -7,28 +7,25 @@ that were received or trained become a version first.
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
 
 from fed_backend.errors import FedSegError
 from fed_backend.payload import Tensors
 from fed_backend.plan import Plan, TrainingSpec
 from monailabel_app import __version__
 from monailabel_app.errors import Cancelled, Conflict
-from monailabel_app.learning.evaluate import evaluate
-from monailabel_app.learning.finetune import finetune
-from monailabel_app.learning.gate import WORST_CASE_FLOOR, Decision, decide
+from monailabel_app.learning.evaluate import Measured
+from monailabel_app.learning.finetune import Finetuned, finetune
 from monailabel_app.learning.jobs import Job
 from monailabel_app.learning.meter import Meter, Pace
 from monailabel_app.learning.setup import LearnerSetup
-from monailabel_app.models.base import Segmenter
+from monailabel_app.learning.tasks.judging import CrossScores, Judge, Judged, judgement, site_rule
+from monailabel_app.models.base import Progress, Segmenter
 from monailabel_app.models.registry import build_segmenter
 from monailabel_app.state.corrections import Correction
 from monailabel_app.state.site import SiteState
-from monailabel_app.state.versions import DataId, NewVersion, Origin, Version, VersionStore, adapter_sha256
+from monailabel_app.state.versions import DataId, NewVersion, Origin, Version, VersionStore
 
 __all__ = ["Judged", "Workbench", "judgement", "mix_seed"]
 
@@ -40,14 +37,6 @@ def mix_seed(*parts: object) -> int:
     """A 31 bit seed that depends on every part, equal on every platform."""
     digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:4], "big") & 0x7FFFFFFF
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What the gate decided, and the champion it compared with."""
-
-    decision: Decision
-    champion: str
 
 
 class Workbench:
@@ -63,6 +52,7 @@ class Workbench:
         self.setup = setup
         self._segmenters: dict[str, Segmenter] = {}
         self._pace = Pace()
+        self._judge = Judge(state, self._pace)
 
     def prepare(self) -> None:
         """Build the model that will most likely be needed; a job finds out why one cannot be built."""
@@ -113,15 +103,34 @@ class Workbench:
         job: Job,
     ) -> tuple[Tensors, dict[str, float]]:
         """Fine-tune from ``start``; the tensors afterwards and the figures of the training."""
-        cases = [self.state.corrections.load(c) for c in corrections]
-        progress = meter.phase("train", "running", f"training on {len(cases)} corrected case(s)")
-        segmenter.load_adapter(start)
-        done = finetune(segmenter, cases, training, seed=seed, progress=progress, on_loss=meter.losses.append)
+        progress = meter.phase("train", "running", f"training on {len(corrections)} corrected case(s)")
+        done = self.fit(segmenter, start, corrections, training, seed, progress, meter.losses.append)
         self._pace.seconds[f"train {job.model}"] = done.seconds / max(1, done.steps)
         metrics = {"seconds": round(done.seconds, 3), "steps": float(done.steps)}
         if done.losses:
             metrics["loss"] = float(done.losses[-1])
         return done.tensors, metrics
+
+    def fit(
+        self,
+        segmenter: Segmenter,
+        start: Tensors,
+        corrections: Sequence[Correction],
+        training: TrainingSpec,
+        seed: int,
+        progress: Progress,
+        on_loss: Callable[[float], None] | None = None,
+    ) -> Finetuned:
+        """Fine-tune from ``start`` without any record of it."""
+        cases = [self.state.corrections.load(c) for c in corrections]
+        segmenter.load_adapter(start)
+        return finetune(segmenter, cases, training, seed=seed, progress=progress, on_loss=on_loss)
+
+    def score(
+        self, segmenter: Segmenter, tensors: Tensors, corrections: Sequence[Correction], progress: Progress
+    ) -> dict[str, Measured]:
+        """Case -> agreement of an adapter with its correction; known figures are not measured again."""
+        return self._judge.score(segmenter, tensors, corrections, progress)
 
     def keep(
         self,
@@ -152,12 +161,18 @@ class Workbench:
         return store.create(tensors, record)
 
     def judge_and_promote(
-        self, segmenter: Segmenter, store: VersionStore, version: Version, tensors: Tensors, meter: Meter
+        self,
+        segmenter: Segmenter,
+        store: VersionStore,
+        version: Version,
+        tensors: Tensors,
+        meter: Meter,
+        cross: CrossScores | None = None,
     ) -> Judged:
         """Gate a stored version; it serves afterwards if the gate says so."""
         try:
             while True:
-                judged = self.judge(segmenter, store, tensors, meter)
+                judged = self.judge(segmenter, store, tensors, meter, version.origin, cross)
                 store.record_verdict(version.id, {**judged.decision.as_json(), "champion": judged.champion})
                 if not judged.decision.promoted:
                     return judged
@@ -171,65 +186,27 @@ class Workbench:
             store.record_verdict(version.id, {"promoted": False, "reason": reason})
             raise
 
-    def judge(self, segmenter: Segmenter, store: VersionStore, tensors: Tensors, meter: Meter) -> Judged:
-        """Compare tensors with the champion on the site's validation cases."""
-        champion = store.champion()
-        corrections = self.state.corrections.usable(self.state.corrections.newest("validation"))
-        if not corrections:
-            refused = Decision(False, self._no_validation_reason(), None, None, None, (), {})
-            return Judged(refused, champion)
-        count = f"{len(corrections)} validation case(s)"
-        progress = meter.phase("champion", "gating", f"scoring the version in use on {count}")
-        before = self._score(segmenter, store.load(champion), corrections, progress)
-        progress = meter.phase("challenger", "gating", f"scoring the new version on {count}")
-        after = self._score(segmenter, tensors, corrections, progress)
-        margin = self.setup.plan.gate_margin if self.setup.plan else self.state.settings.get("gate_margin", 0.0)
-        floor = self.state.settings.get("worst_case_floor", WORST_CASE_FLOOR)
-        return Judged(decide(before, after, margin, floor), champion)
+    def judge(
+        self,
+        segmenter: Segmenter,
+        store: VersionStore,
+        tensors: Tensors,
+        meter: Meter,
+        origin: Origin = "federation",
+        cross: CrossScores | None = None,
+    ) -> Judged:
+        """Compare tensors with the champion on the site's validation cases, and on ``cross`` where given."""
+        rule = site_rule(self.state, self.setup.plan if origin == "federation" else None)
+        return self._judge(segmenter, store, tensors, meter, rule, cross)
 
-    def _score(
-        self, segmenter: Segmenter, tensors: Tensors, corrections: Sequence[Correction], progress: Any
-    ) -> dict[str, dict[str, float]]:
-        """Case -> label -> Dice; what was measured before is not measured again."""
-        digest = adapter_sha256(tensors)
-        known = {c.case: self.state.scores.get(digest, c.id) for c in corrections}
-        missing = [c for c in corrections if known[c.case] is None]
-        if missing:
-            begin = time.monotonic()
-            segmenter.load_adapter(tensors)
-            cases = [(c.case, *self.state.corrections.load(c)) for c in missing]
-            measured = evaluate(segmenter, cases, progress)
-            self._pace.seconds[f"score {segmenter.spec.name}"] = (time.monotonic() - begin) / len(missing)
-            for correction in missing:
-                self.state.scores.put(digest, correction.id, measured[correction.case])
-                known[correction.case] = measured[correction.case]
-        return {case: scores for case, scores in known.items() if scores is not None}
-
-    def _no_validation_reason(self) -> str:
-        corrected = {c.case for c in self.state.corrections.list()}
-        waiting = [c for c, part in self.state.splits.all().items() if part == "validation" and c not in corrected]
-        reason = "Refused: no validation case has a correction yet, so nothing shows that the new version is not worse."
-        if not waiting:
-            return f"{reason} None of the known cases is kept for validation: add images."
-        return f"{reason} Correct at least one of {len(waiting)} validation case(s): {', '.join(waiting[:3])}."
-
-    def meter(self, job: Job, steps: int, *, judge: bool) -> Meter:
-        """Progress of a job that trains for ``steps`` and is judged afterwards if ``judge``."""
-        phases = {"train": self._pace.expect(f"train {job.model}", steps, _STEP_S)} if steps else {}
+    def meter(self, job: Job, steps: int, *, judge: bool, folds: int = 0) -> Meter:
+        """Progress of a job that trains for ``steps``, cross-validates, and is judged if ``judge``."""
+        training = self._pace.expect(f"train {job.model}", steps, _STEP_S)
+        phases = {"train": training} if steps else {}
+        if folds:
+            phases["cross"] = training * folds
         if judge:
             count = len(self.state.corrections.newest("validation"))
             each = self._pace.expect(f"score {job.model}", count, _CASE_S)
             phases |= {"champion": each, "challenger": each}
         return Meter(self.state.jobs, job.number, phases)
-
-
-def judgement(version: str | None, decision: Decision) -> dict[str, Any]:
-    """A decision as the result of a job."""
-    return {
-        "version": version,
-        "promoted": decision.promoted,
-        "reason": decision.reason,
-        "dice_champion": decision.mean_champion,
-        "dice_challenger": decision.mean_challenger,
-        "cases": len(decision.cases),
-    }

@@ -1,0 +1,91 @@
+"""Cross-validated gating: small sites are judged on every case, and never by a version trained on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fed_backend.plan import ModelSpec, TrainingSpec
+from monailabel_app.learning.jobs import Job
+from monailabel_app.learning.setup import LearnerSetup
+from monailabel_app.learning.tasks import Workbench, run_job
+from monailabel_app.learning.tasks.crossing import folds_of, unseen
+from monailabel_app.state.site import SiteState
+from monailabel_app.state.versions import DataId, NewVersion, Version
+
+LABELS = {"tumour": 1}
+SPEC = ModelSpec(image_size=32, channels=(8, 16))
+
+
+def bench(state: SiteState) -> Workbench:
+    training = TrainingSpec(steps=60, batch_size=4, learning_rate=3e-3)
+    setup = LearnerSetup(site_name="A", studies=state.studies, specs={"unet": SPEC}, labels=LABELS, training=training)
+    return Workbench(state, setup)
+
+
+def take(state: SiteState) -> Job:
+    state.jobs.submit("learn", "unet", {"seed": 1})
+    job = state.jobs.claim()
+    assert job is not None
+    return job
+
+
+@pytest.mark.slow
+def test_a_site_without_validation_cases_is_judged_by_cases_left_out_in_turn(state: SiteState, images: Any) -> None:
+    state.splits.import_split(dict.fromkeys("abcd", "train"))
+    for case in "abcd":
+        images.submit(state, case)
+    work = bench(state)
+    result, message = run_job(work, take(state))
+    store = state.versions("unet")
+    assert result["promoted"], message
+    assert "on 4 training cases, each by a version trained without it" in message
+    verdict = store.verdict(result["version"])
+    assert verdict is not None
+    assert [(c["case"], c["crossed"]) for c in verdict["cases"]] == [(c, True) for c in "abcd"]
+    assert len(store.list()) == 2, "versions of folds are not kept"
+
+    again, message = run_job(work, take(state))
+    assert not again["promoted"], "cases that the champion was trained on are no evidence"
+    assert (again["cases"], store.champion()) == (0, result["version"])
+
+
+def corrections_of(state: SiteState, images: Any, cases: str) -> list[Any]:
+    state.splits.assign({case: case.lower() for case in cases})
+    return [images.submit(state, case) for case in cases]
+
+
+def test_all_cases_of_a_patient_are_held_out_together(state: SiteState, images: Any) -> None:
+    found = corrections_of(state, images, "aAbBcdef")
+    patients = {c.id: c.case.lower() for c in found}
+    folds = folds_of(found, patients)
+    assert len(folds) == 4
+    assert sorted(c.id for fold in folds for c in fold) == sorted(patients)
+    for patient in "ab":
+        assert sum(any(patients[c.id] == patient for c in fold) for fold in folds) == 1
+    assert folds_of(found[:2], patients) == [], "one patient cannot be left out of itself"
+
+
+def test_whoever_the_champion_may_have_learned_from_is_no_evidence(state: SiteState, images: Any) -> None:
+    store = state.versions("unet")
+    base = store.ensure_base({"w": np.zeros(2, np.float32)}, "b" * 64)
+
+    def make(parent: str, origin: Any, *data: Any) -> Version:
+        ids = tuple(DataId(correction=c.id, image_sha256=c.image_sha256, mask_sha256=c.mask_sha256) for c in data)
+        record = NewVersion(origin=origin, parent=parent, base_sha256="b" * 64, data=ids)
+        return store.create({"w": np.ones(2, np.float32)}, record)
+
+    first, second = corrections_of(state, images, "aA")
+    learned = make(base, "learning", first)
+    (third,) = corrections_of(state, images, "b")
+    received = make(learned.id, "federation")
+    (fourth,) = corrections_of(state, images, "c")
+    everything = [first, second, third, fourth]
+    patients = {c.id: c.case.lower() for c in everything}
+    since = {c.id: c.submitted_at for c in everything}
+    since[third.id], since[fourth.id] = "2000-01-01T00:00:00.000Z", "2999-01-01T00:00:00.000Z"
+    assert unseen(store, base, patients, since) == {"a", "b", "c"}
+    assert unseen(store, learned.id, patients, since) == {"b", "c"}
+    assert unseen(store, received.id, patients, since) == {"c"}
