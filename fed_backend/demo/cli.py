@@ -30,7 +30,7 @@ MARK = ".fedseg-demo"
 def default_training(model: str, generated: bool) -> Training:
     """Steps that learn something and still end in minutes on two cores."""
     if model == "sam":
-        return Training(local_steps=60, round_steps=40, image_size=256, batch_size=4, learning_rate=5e-4)
+        return Training(local_steps=80, round_steps=40, image_size=256, batch_size=4, learning_rate=2e-3)
     if generated:
         return Training(local_steps=100, round_steps=40, image_size=96, batch_size=8, learning_rate=2e-3)
     return Training(local_steps=300, round_steps=120, image_size=128, batch_size=8, learning_rate=2e-3)
