@@ -43,7 +43,7 @@ def left_behind(folder: Path) -> list[str]:
 def run_demo(out: Path) -> str:
     """One small run to the end; returns what it printed."""
     options = [*SMALL, "--rounds", "2", "--local-steps", "60", "--round-steps", "40", "--out", str(out)]
-    run = subprocess.run([*COMMAND, *options], cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
+    run = subprocess.run([*COMMAND, *options], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
     return run.stdout
 
@@ -136,10 +136,10 @@ def test_ctrl_c_in_the_middle_leaves_no_process(tmp_path: Path) -> None:
     run = subprocess.Popen([*COMMAND, *SMALL, "--out", str(out)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         # Two sites, the hub, and the FLARE server that the hub has started.
-        until(lambda: len(psutil.Process(run.pid).children(recursive=True)) >= 4, "the servers are not started", 120)
+        until(lambda: len(psutil.Process(run.pid).children(recursive=True)) >= 4, "the servers are not started", 240)
         family = psutil.Process(run.pid).children(recursive=True)
         run.send_signal(signal.SIGINT)
-        text, _ = run.communicate(timeout=60)
+        text, _ = run.communicate(timeout=120)
     finally:
         if run.poll() is None:
             run.kill()
