@@ -26,6 +26,7 @@ __all__ = [
     "TrainingSpec",
     "load_plan",
     "save_plan",
+    "start_file",
 ]
 
 SITE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")
@@ -33,6 +34,15 @@ SITE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")
 
 LabelSchema = dict[str, Annotated[int, Field(ge=1, le=255)]]
 """Label name -> voxel value; 0 is background and is not listed."""
+
+
+_LATER: dict[str, Any] = {
+    "alternatives": [],
+    "gate_confidence": 0.5,
+    "gate_case_floor": -1.0,
+    "gate_label_floor": -1.0,
+}
+"""Fields that the first plans did not have, with the value that says what those plans said."""
 
 
 class _Frozen(BaseModel):
@@ -98,10 +108,18 @@ class TrainingSpec(_Frozen):
 
 
 class MethodSpec(_Frozen):
-    """A federated method by its registered name, with its settings."""
+    """A federated method by its registered name, with its settings.
+
+    Attributes:
+        name: as registered in :mod:`fed_backend.methods`.
+        settings: what the method takes; it refuses names that it does not know.
+        adapter: name -> shape of every tensor that may travel under this method, where that is not
+            the plan's own table; for alternatives only.
+    """
 
     name: str = "fedavg"
     settings: dict[str, float | int | str | bool] = Field(default_factory=dict)
+    adapter: dict[str, tuple[int, ...]] | None = None
 
 
 class Plan(_Frozen):
@@ -123,6 +141,8 @@ class Plan(_Frozen):
         max_payload_bytes: size above which a payload is refused unread.
         gate_margin: how far below the champion's mean Dice a challenger may be ("not worse").
         starters: sites that may start and stop rounds; empty means every member.
+        alternatives: further methods that rounds may be started with. Members consent to them with
+            the plan: method, settings and tensors vary within this list and nothing else does.
     """
 
     format: Literal["fedseg-plan/1"] = "fedseg-plan/1"
@@ -140,6 +160,7 @@ class Plan(_Frozen):
     max_payload_bytes: int = Field(default=512 * 2**20, gt=0)
     gate_margin: float = Field(default=0.0, ge=0, le=1)
     starters: tuple[str, ...] = ()
+    alternatives: tuple[MethodSpec, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Plan:
@@ -147,16 +168,60 @@ class Plan(_Frozen):
             raise ValueError("labels is empty: name at least one label")
         if len(set(self.labels.values())) != len(self.labels):
             raise ValueError(f"two labels share a voxel value: {self.labels}")
-        if not self.adapter:
+        if not self.adapter or any(spec.adapter == {} for spec in self.alternatives):
             raise ValueError("adapter is empty: nothing would travel")
+        if self.method.adapter is not None:
+            raise ValueError("method.adapter is for alternatives: list the tensors in the plan's adapter")
         for site in self.starters:
             if not SITE_NAME.match(site):
                 raise ValueError(f"starters lists {site!r}, which is no site name")
+        if len(set(self.methods)) != len(self.methods):
+            raise ValueError(f"a method is listed twice: {', '.join(self.methods)}")
         return self
 
     def canonical(self) -> bytes:
-        """The plan as canonical JSON (sorted keys, no blanks): what the hash is taken over."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":")).encode()
+        """The plan as canonical JSON (sorted keys, no blanks): what the hash is taken over.
+
+        Fields that older versions do not know are left out while they say nothing, so that a plan
+        keeps its hash when the program is renewed.
+        """
+        return json.dumps(self.as_json(), sort_keys=True, separators=(",", ":")).encode()
+
+    def as_json(self) -> dict[str, Any]:
+        """The plan as JSON values, as it is stored and hashed."""
+        data = self.model_dump(mode="json")
+        for spec in (data["method"], *data["alternatives"]):
+            if spec["adapter"] is None:
+                del spec["adapter"]
+        return {name: value for name, value in data.items() if name not in _LATER or value != _LATER[name]}
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Names of the methods that rounds may be started with, the plan's own first."""
+        return (self.method.name, *(spec.name for spec in self.alternatives))
+
+    def under(self, method: str) -> Plan:
+        """The plan as it reads for rounds of one of its methods.
+
+        Method and alternative change places, and with them their tables of tensors; everything else
+        stays. The result has a hash of its own, which hub and sites find alike and which the
+        payloads of such rounds carry.
+
+        Raises:
+            PlanError: the members did not agree on that method.
+        """
+        if method == self.method.name:
+            return self
+        for spec in self.alternatives:
+            if spec.name == method:
+                own = self.method if spec.adapter is None else self.method.model_copy(update={"adapter": self.adapter})
+                others = (own, *(other for other in self.alternatives if other is not spec))
+                changes = {"method": spec.model_copy(update={"adapter": None}), "alternatives": others}
+                return self.model_copy(update={**changes, "adapter": spec.adapter or self.adapter})
+        raise PlanError(
+            f"method {method!r} is none of the plan's: {', '.join(self.methods)}",
+            "leave the method out, or agree on a new plan with the other sites",
+        )
 
     @property
     def sha256(self) -> str:
@@ -205,4 +270,9 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
 
 def save_plan(plan: Plan, path: str | os.PathLike[str]) -> None:
     """Write a plan, indented for readers; the hash does not depend on the layout."""
-    Path(path).write_text(json.dumps(plan.model_dump(mode="json"), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    Path(path).write_text(json.dumps(plan.as_json(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def start_file(plan_file: str | os.PathLike[str]) -> Path:
+    """Where ``fedseg plan create`` writes the tensors that all sites start from, if a method needs them."""
+    return Path(plan_file).with_suffix(".start.safetensors")

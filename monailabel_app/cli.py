@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from fed_backend.errors import FedSegError
-from fed_backend.plan import LabelSchema, load_plan, save_plan
+from fed_backend.plan import LabelSchema, load_plan, save_plan, start_file
 
 __all__ = ["plan", "site"]
 
@@ -119,7 +119,8 @@ def plan() -> None:
 @click.option("--labels", callback=_labels, required=True, help='Label schema, e.g. "tumour=1".')
 @click.option("--out", type=_PATH, required=True, help="File to write.")
 @click.option("--name", default="federation", show_default=True)
-@click.option("--method", default="fedavg", show_default=True)
+@click.option("--method", default="fedavg", show_default=True, help='With settings: "fedsca:share=0.25;tau=0.2".')
+@click.option("--also", multiple=True, help="Method that rounds may be started with too; repeatable.")
 @click.option("--rounds", type=click.IntRange(1, 1000), default=3, show_default=True)
 @click.option("--quorum", type=click.IntRange(1), default=1, show_default=True, help="Updates that a round needs.")
 @click.option(
@@ -145,11 +146,15 @@ def plan() -> None:
 @_plainly
 def create(out: Path, **options: Any) -> None:
     """Write a plan: builds the model once to list the tensors that travel."""
-    from monailabel_app.planning import build_plan, summary
+    from monailabel_app.planning import build_plan, build_start, summary
 
     made = build_plan(**options)
+    start = build_start(made, options["checkpoint"])
     try:
         save_plan(made, out)
+        start_file(out).unlink(missing_ok=True)
+        if start is not None:
+            start_file(out).write_bytes(start)
     except OSError as error:
         raise FedSegError(f"cannot write {out.name}: {error.strerror}", "check --out") from None
     click.echo(summary(made))
@@ -165,6 +170,6 @@ def show(file: Path, as_json: bool) -> None:
 
     loaded = load_plan(file)
     if as_json:
-        click.echo(json.dumps({**loaded.model_dump(mode="json"), "sha256": loaded.sha256}, indent=2, sort_keys=True))
+        click.echo(json.dumps({**loaded.as_json(), "sha256": loaded.sha256}, indent=2, sort_keys=True))
     else:
         click.echo(summary(loaded))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from fed_backend.methods import METHODS, build_method
+from fed_backend.methods import METHODS, StatefulMethod, build_method
+from fed_backend.payload import PayloadHeader, encode
 from fed_backend.plan import LabelSchema, MethodSpec, ModelSpec, Plan, TrainingSpec, parse_plan
 from monailabel_app.errors import SiteError
 from monailabel_app.models.registry import build_segmenter, default_spec
 
-__all__ = ["build_plan", "summary", "travelling"]
+__all__ = ["build_plan", "build_start", "parse_method", "summary", "travelling"]
 
 
 def build_plan(
@@ -32,25 +34,28 @@ def build_plan(
     batch_size: int | None = None,
     proximal: float | None = None,
     travels: tuple[str, ...] = (),
+    also: tuple[str, ...] = (),
     **shape: Any,
 ) -> Plan:
     """A plan whose adapter layout and base digest come from the model itself.
 
     Args:
+        method: name of a method, and its settings; see :func:`parse_method`.
+        also: methods that rounds may be started with too, written in the same way.
         shape: further fields of :class:`~fed_backend.plan.ModelSpec`; ``None`` keeps the default.
 
     Raises:
         FedSegError: settings that contradict each other, or a missing checkpoint.
     """
-    if method not in METHODS:
-        raise SiteError(f"there is no method {method!r}", f"choose one of: {', '.join(METHODS)}")
+    chosen = parse_method(method)
     if checkpoint is not None and not checkpoint.is_file():
         raise SiteError(f"checkpoint {str(checkpoint)!r} does not exist", "check --checkpoint")
     training = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size, "proximal": proximal}
     spec = {**default_spec(model).model_dump(), **_given(shape), "seed": seed, "travels": travels}
     draft: dict[str, Any] = {
         "name": name,
-        "method": MethodSpec(name=method).model_dump(),
+        "method": chosen.model_dump(),
+        "alternatives": [parse_method(text).model_dump() for text in also],
         "model": spec,
         "base_sha256": "0" * 64,
         "adapter": {"to be filled": [1]},
@@ -74,8 +79,50 @@ def build_plan(
         },
         "the plan",
     )
-    build_method(plan)  # a plan that its method refuses would only fail at the hub
+    for name in plan.methods:
+        build_method(plan.under(name))  # a plan that its method refuses would only fail at the hub
     return plan
+
+
+def parse_method(text: str) -> MethodSpec:
+    """``fedsca``, or with settings ``fedsca:share=0.25;tau=0.2``; values are JSON, or else plain text.
+
+    Raises:
+        SiteError: no such method, or a setting without a value.
+    """
+    name, _, rest = text.partition(":")
+    if name not in METHODS:
+        raise SiteError(f"there is no method {name!r}", f"choose one of: {', '.join(METHODS)}")
+    settings: dict[str, float | int | str | bool] = {}
+    for part in filter(None, rest.split(";")):
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise SiteError(f"setting {part!r} of method {name!r} has no value", f"write {name}:SETTING=VALUE;...")
+        try:
+            parsed = json.loads(value)
+        except ValueError:
+            parsed = value
+        settings[key.strip()] = parsed if isinstance(parsed, bool | int | float) else value
+    return MethodSpec(name=name, settings=settings)
+
+
+def build_start(plan: Plan, checkpoint: Path | None) -> bytes | None:
+    """The tensors that all sites start from, as a payload for the hub's kit; ``None`` if no method asks."""
+    methods = [build_method(plan.under(name)) for name in plan.methods]
+    keys = {key for method in methods if isinstance(method, StatefulMethod) for key in method.start_keys()}
+    if not keys:
+        return None
+    base = build_segmenter(plan.model, plan.labels, checkpoint=checkpoint).adapter()
+    header = PayloadHeader(
+        kind="global",
+        plan_sha256=plan.sha256,
+        base_sha256=plan.base_sha256,
+        site="",
+        federation_round="start",
+        round=0,
+        method=plan.method.name,
+    )
+    return encode(header, {key: base[key] for key in keys})
 
 
 def travelling(spec: ModelSpec, shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
@@ -99,7 +146,7 @@ def summary(loaded: Plan) -> str:
     size = f"{numbers * 4 / 2**20:.2f} MiB a way per site and round"
     lines = {
         "plan": f"{loaded.name}, sha256 {loaded.sha256}",
-        "method": f"{loaded.method.name} {dict(loaded.method.settings) or ''}".strip(),
+        "method": "; or ".join(_shown(spec) for spec in (loaded.method, *loaded.alternatives)),
         "model": f"{model.name} on {model.base}, {model.image_size} px, base {loaded.base_sha256[:12]}…",
         "adapter": f"{len(loaded.adapter)} tensors, {numbers} numbers, {size}",
         "labels": ", ".join(f"{name} = {value}" for name, value in loaded.labels.items()),
@@ -108,6 +155,10 @@ def summary(loaded: Plan) -> str:
         "starters": ", ".join(loaded.starters) or "every site",
     }
     return "\n".join(f"{key:9}{value}" for key, value in lines.items())
+
+
+def _shown(method: MethodSpec) -> str:
+    return f"{method.name} {dict(method.settings) or ''}".strip()
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

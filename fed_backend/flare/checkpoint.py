@@ -22,6 +22,13 @@ from fed_backend.flare.run_state import Run
 __all__ = ["Checkpoint", "CheckpointStore"]
 
 
+class Progress(BaseModel):
+    """How far a method has come: its last aggregates, and what it remembers."""
+
+    adapters: dict[str, str] = Field(default_factory=dict)
+    state: str = ""
+
+
 class Checkpoint(BaseModel):
     """Everything the hub needs to go on after a fault.
 
@@ -34,6 +41,9 @@ class Checkpoint(BaseModel):
         globals: site -> digest of the payload its training starts from in this round.
         updates: site -> digest of the update it sent in this round.
         adapters: site -> digest of the last aggregate for it; where its next round starts.
+        method: whose aggregates and memory these are; empty means the plan's own method.
+        state: digest of what the method remembers between rounds; empty where it remembers nothing.
+        others: method -> how far it had come when rounds of another one were started.
     """
 
     format: str = "fedseg-checkpoint/1"
@@ -44,10 +54,22 @@ class Checkpoint(BaseModel):
     globals: dict[str, str] = Field(default_factory=dict)
     updates: dict[str, str] = Field(default_factory=dict)
     adapters: dict[str, str] = Field(default_factory=dict)
+    method: str = ""
+    state: str = ""
+    others: dict[str, Progress] = Field(default_factory=dict)
 
     def digests(self) -> set[str]:
         """Digests of all payloads that this record needs."""
-        return {*self.globals.values(), *self.updates.values(), *self.adapters.values()}
+        needed = {*self.globals.values(), *self.updates.values(), *self.adapters.values(), self.state}
+        for progress in self.others.values():
+            needed |= {*progress.adapters.values(), progress.state}
+        return needed - {""}
+
+    def turn_to(self, method: str, before: str) -> None:
+        """Go on where ``method`` was left, or at the beginning; ``before`` is kept aside."""
+        self.others[before] = Progress(adapters=self.adapters, state=self.state)
+        progress = self.others.pop(method, Progress())
+        self.method, self.adapters, self.state = method, progress.adapters, progress.state
 
 
 class CheckpointStore:

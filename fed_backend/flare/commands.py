@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 
 from fed_backend.flare.processes import Stopped, stop_on_signals
-from fed_backend.plan import load_plan
+from fed_backend.plan import load_plan, start_file
 
 __all__ = ["courier", "hub", "provision"]
 
@@ -46,7 +46,8 @@ def provision(plan_file: Path, sites: tuple[str, ...], out: Path, host: str, por
     """Make the certificates and kits of a new federation."""
     from fed_backend.flare.provisioning import provision as make
 
-    folder = make(load_plan(plan_file), sites, out, host, port)
+    beside = start_file(plan_file)
+    folder = make(load_plan(plan_file), sites, out, host, port, beside.read_bytes() if beside.is_file() else None)
     click.echo(f"hub kit:    {folder / 'hub'}")
     for site in sites:
         click.echo(f"site kit:   {folder / 'sites' / site}")

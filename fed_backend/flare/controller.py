@@ -66,7 +66,7 @@ class RoundsController(Controller):  # type: ignore[misc]  # FLARE has no types
 
     def _serve(self, kit: Kit, link: Link, job_id: str, aborted: Callable[[], bool]) -> None:
         outbox = Outbox(link)
-        coordinator = Coordinator(kit.plan, kit.sites, outbox, CheckpointStore(kit.folder / "state"))
+        coordinator = Coordinator(kit.plan, kit.sites, outbox, CheckpointStore(kit.folder / "state"), start=kit.start())
         lock = threading.Lock()
 
         def receive(site: str, message: Message) -> dict[str, Any]:

@@ -25,13 +25,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fed_backend.errors import FederationError, FedSegError
+from fed_backend.flare.aggregator import Aggregator
 from fed_backend.flare.checkpoint import CheckpointStore
 from fed_backend.flare.exchange import Exchange, Presence, Timing
 from fed_backend.flare.messages import Message, Transport, Verdict
-from fed_backend.flare.round_payloads import aggregate_payloads, check_update, global_payload
-from fed_backend.flare.run_state import REASON_CHARS, RoundRecord, Run, SiteStatus
+from fed_backend.flare.run_state import REASON_CHARS, Measured, RoundRecord, Run, SiteStatus
 from fed_backend.flare.verdicts import judge
-from fed_backend.methods import build_method
 from fed_backend.plan import Plan
 
 __all__ = ["Coordinator"]
@@ -49,6 +48,7 @@ class Coordinator:
         sites: names of all members.
         transport: carries messages to sites.
         store: where checkpoints go and come from.
+        start: payload with the tensors that all sites start from, for methods that compare with them.
         timing: when the hub acts on silence.
         clock: monotonic seconds.
 
@@ -58,8 +58,9 @@ class Coordinator:
             repeating work, and answers nobody any more.
 
     Raises:
-        FederationError: the checkpoint is unreadable or belongs to another plan.
-        PlanError: the plan's method is not installed.
+        FederationError: the checkpoint is unreadable or belongs to another plan, or a method of the
+            plan needs a start and there is none.
+        PlanError: a method of the plan is not installed.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Coordinator:
         transport: Transport,
         store: CheckpointStore,
         *,
+        start: bytes | None = None,
         timing: Timing | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -78,14 +80,14 @@ class Coordinator:
         self._store = store
         self._timing = timing or Timing()
         self._clock = clock
-        self._method = build_method(plan)
+        self._start_tensors = start
         self._presence = Presence(self._timing.alive_s)
         self._saved = store.load(plan.sha256)
+        for name in plan.methods:
+            Aggregator(plan, name, start=start)  # a method that cannot run should not be found out by night
+        self._aggregator = self._new_aggregator(self._saved.method or plan.method.name)
         self._exchange: Exchange | None = None
-        self._seconds: dict[str, float] = {}
-        self._bytes_up: dict[str, int] = {}
-        self._bytes_down: dict[str, int] = {}
-        self._began = 0.0
+        self._measured = Measured()
         self._dirty = False
         self._broadcast_at = -math.inf
         self.draining = False
@@ -147,15 +149,23 @@ class Coordinator:
         if fields["action"] == "stop":
             self._stop(site)
         elif not (self._run and self._run.id == fields["id"]):
-            self._start(site, str(fields["id"]), int(fields.get("rounds") or self._plan.rounds))
+            method = str(fields.get("method") or self._plan.method.name)
+            self._start(site, str(fields["id"]), method, int(fields.get("rounds") or self._plan.rounds))
         return verdict
 
-    def _start(self, site: str, run_id: str, rounds: int) -> None:
+    def _start(self, site: str, run_id: str, method: str, rounds: int) -> None:
         statuses = {name: SiteStatus() for name in self._sites}
-        self._saved.run = Run(id=run_id, started_by=site, method=self._plan.method.name, rounds=rounds, sites=statuses)
+        self._saved.run = Run(id=run_id, started_by=site, method=method, rounds=rounds, sites=statuses)
         self._saved.phase, self._saved.attempts, self._saved.updates = "rest", 0, {}
+        if method != self._aggregator.name:
+            self._saved.turn_to(method, self._aggregator.name)
+            self._aggregator = self._new_aggregator(method)
         self._changed(save=True)
-        logger.info("run %s of %d rounds, started by %s", run_id, rounds, site)
+        logger.info("run %s of %d rounds of %s, started by %s", run_id, rounds, method, site)
+
+    def _new_aggregator(self, method: str) -> Aggregator:
+        state = self._store.get(self._saved.state) if self._saved.state else b""
+        return Aggregator(self._plan, method, state=state, start=self._start_tensors)
 
     def _stop(self, site: str) -> None:
         if self._exchange:
@@ -208,7 +218,7 @@ class Coordinator:
             return
         seconds = fields.get("seconds")
         if exchange.topic == "train" and isinstance(seconds, int | float) and math.isfinite(seconds):
-            self._seconds[site] = float(seconds)
+            self._measured.seconds[site] = float(seconds)
         if not fields.get("ok"):
             self._fail_site(site, str(fields.get("reason", ""))[:REASON_CHARS] or "the site gave no reason")
         elif exchange.topic == "train":
@@ -223,13 +233,13 @@ class Coordinator:
         run = self._run
         assert run is not None
         try:
-            check_update(data, self._plan, self._method.shared_keys(), site, run.id, run.round, exchange.bodies[site])
+            self._aggregator.check(data, site, run.id, run.round, exchange.bodies[site])
             self._saved.updates[site] = self._store.put(data)
         except (FedSegError, OSError) as error:
             logger.warning("the update of %s is not taken: %s", site, error)
             self._fail_site(site, _plain(error))
             return
-        self._bytes_up[site] = len(data)
+        self._measured.bytes_up[site] = len(data)
         exchange.accept(site)
         run.sites[site] = SiteStatus(state="sending", progress=1.0)
         self._changed(save=True)
@@ -259,15 +269,14 @@ class Coordinator:
             self._end("failed", f"round {run.round + 1} was interrupted {self._timing.attempts} times at the hub")
             return
         run.state = "running"
-        self._began = self._clock()
-        self._seconds, self._bytes_down = {}, {}
-        self._bytes_up = {site: len(self._store.get(digest)) for site, digest in self._saved.updates.items()}
+        arrived = {site: len(self._store.get(digest)) for site, digest in self._saved.updates.items()}
+        self._measured = Measured(self._clock(), bytes_up=arrived)
         if self._saved.phase == "offer":
             self._offer()
             return
         if self._saved.phase == "rest":
             self._saved.updates = {}
-            self._saved.globals = {site: self._store.put(self._global(site)) for site in self._sites}
+            self._saved.globals = {site: self._store.put(self._beginning(site)) for site in self._sites}
             run.sites = {site: SiteStatus() for site in self._sites}
         self._saved.phase = "train"
         bodies = {site: self._store.get(digest) for site, digest in self._saved.globals.items()}
@@ -276,11 +285,10 @@ class Coordinator:
             self._exchange.accept(site)
         self._changed(save=True)
 
-    def _global(self, site: str) -> bytes:
-        run = self._run
+    def _beginning(self, site: str) -> bytes:
+        run, last = self._run, self._saved.adapters.get(site)
         assert run is not None
-        last = self._saved.adapters.get(site)
-        return global_payload(self._plan, run.id, run.round, self._store.get(last) if last else None)
+        return self._aggregator.begin(run.id, run.round, self._store.get(last) if last else None)
 
     def _new_exchange(self, topic: str, bodies: Mapping[str, bytes]) -> Exchange:
         run = self._run
@@ -292,7 +300,7 @@ class Coordinator:
         now = self._clock()
         for site in exchange.due(now, self._presence):
             fields = {"task": exchange.task, "deadline_s": exchange.remaining_s(now)}
-            self._bytes_down[site] = self._bytes_down.get(site, 0) + len(exchange.bodies[site])
+            self._measured.sent(site, len(exchange.bodies[site]))
             self._transport.post(site, Message(exchange.topic, fields, exchange.bodies[site]))
         for site, reason in exchange.expire(now, self._presence).items():
             logger.warning("%s: %s of %s", site, reason, exchange.task)
@@ -319,13 +327,15 @@ class Coordinator:
         assert run is not None
         updates = {site: self._store.get(digest) for site, digest in sorted(self._saved.updates.items())}
         try:
-            offers, for_all = aggregate_payloads(self._plan, self._method, run.id, run.round, updates)
+            offers, for_all = self._aggregator.combine(run.id, run.round, updates)
         except (FedSegError, ValueError) as error:
             self._end("failed", f"the updates of round {run.round + 1} cannot be combined: {error}")
             return
         if for_all is not None:
             self._saved.adapters = dict.fromkeys(self._sites, self._store.put(for_all))
         self._saved.adapters |= {site: self._store.put(data) for site, data in offers.items()}
+        memory = self._aggregator.state()  # in the same record as the aggregate: never one without the other
+        self._saved.state = self._store.put(memory) if memory else ""
         for site in offers:
             run.sites[site] = SiteStatus(state="aggregated", progress=1.0)
         self._saved.phase = "offer"
@@ -339,8 +349,7 @@ class Coordinator:
     def _finish_round(self) -> None:
         run = self._run
         assert run is not None
-        seconds = self._clock() - self._began
-        record = RoundRecord.of(run, seconds, self._bytes_up, self._bytes_down, self._seconds)
+        record = RoundRecord.of(run, self._measured, self._clock())
         run.history.append(record)
         logger.info("run %s: round %d took %.2f s", run.id, run.round, record.seconds)
         self._exchange = None

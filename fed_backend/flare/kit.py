@@ -28,6 +28,7 @@ __all__ = [
     "EXECUTOR",
     "JOB_STATE",
     "KIT_FORMAT",
+    "START",
     "SUPERVISOR_NAME",
     "Kit",
     "hold",
@@ -53,6 +54,9 @@ COURIER_CONFIG = "courier.json"
 """In a site's run folder: address of the site server and its token file."""
 COURIER_READY = "ready.json"
 """In a site's run folder: exists once hub and site server have both answered in the running job."""
+
+START = "start.safetensors"
+"""In the hub's kit: the tensors that all sites start from, for methods that compare with them."""
 
 _JOB = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 
@@ -85,6 +89,11 @@ class Kit:
     def run(self) -> Path:
         """Folder for what lives only while this member runs."""
         return self.folder / "run"
+
+    def start(self) -> bytes | None:
+        """The tensors that all sites start from, as a payload; ``None`` where no method needs them."""
+        path = self.folder / START
+        return path.read_bytes() if path.is_file() else None
 
 
 def load_kit(folder: str | os.PathLike[str], role: str) -> Kit:

@@ -3,7 +3,8 @@
 ::
 
     OUT/hub/            kit of the hub: startup/ (certificate, key), local/ (policies), plan.json,
-                        supervisor/ (the kit with which the hub's supervisor submits the job)
+                        supervisor/ (the kit with which the hub's supervisor submits the job), and
+                        start.safetensors where a method of the plan compares with the common start
     OUT/sites/<name>/   kit of one site, to be carried there: startup/, local/, plan.json
     OUT/admin/          kit of a person who administrates, and authority/ with the root key
 
@@ -24,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from fed_backend.errors import ProvisionError
-from fed_backend.flare.kit import ADMIN_NAME, CLASSES, KIT_FORMAT, SUPERVISOR_NAME
+from fed_backend.flare.aggregator import Aggregator
+from fed_backend.flare.kit import ADMIN_NAME, CLASSES, KIT_FORMAT, START, SUPERVISOR_NAME
 from fed_backend.plan import SITE_NAME, Plan, save_plan
 
 __all__ = ["provision"]
@@ -37,7 +39,9 @@ _UNUSED = {"readme.txt", "system_info.ipynb", "privacy.json.sample", "log_config
 _RESERVED = {"server", "hub", "admin", "all", "client", "relay"}
 
 
-def provision(plan: Plan, sites: Sequence[str], out: Path, host: str = "localhost", port: int = 0) -> Path:
+def provision(
+    plan: Plan, sites: Sequence[str], out: Path, host: str = "localhost", port: int = 0, start: bytes | None = None
+) -> Path:
     """Write the kits of a new federation.
 
     Args:
@@ -46,14 +50,19 @@ def provision(plan: Plan, sites: Sequence[str], out: Path, host: str = "localhos
         out: folder to create; must not exist or be empty.
         host: name under which the couriers reach the hub.
         port: TCP port of the hub; 0 picks a free one now.
+        start: payload with the tensors that all sites start from; goes into the hub's kit.
 
     Returns:
         ``out``, resolved.
 
     Raises:
         ProvisionError: a bad name, an existing federation, or FLARE could not build the kits.
+        PlanError: a method of the plan cannot be built.
+        FederationError: a method of the plan needs a start, and none is given that fits.
     """
     _check_names(plan, sites)
+    for method in plan.methods:
+        Aggregator(plan, method, start=start)
     _check_host(host)
     if not 0 <= port <= 65535:
         raise ProvisionError(f"port {port} is not between 0 and 65535", "leave --port out to pick a free one")
@@ -69,6 +78,8 @@ def provision(plan: Plan, sites: Sequence[str], out: Path, host: str = "localhos
         built = _build_kits(plan, sites, host, port, Path(scratch))
         ready = Path(scratch) / "ready"
         _arrange(built, plan, sites, host, port, ready)
+        if start is not None:
+            (ready / "hub" / START).write_bytes(start)
         _keep_authority(Path(scratch), ready / "admin" / "authority")
         if out.exists():
             out.rmdir()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-__all__ = ["REASON_CHARS", "RoundRecord", "Run", "SiteRecord", "SiteStatus"]
+__all__ = ["REASON_CHARS", "Measured", "RoundRecord", "Run", "SiteRecord", "SiteStatus"]
 
 REASON_CHARS = 500
 """Reasons come from other hospitals: no longer than this."""
@@ -54,6 +55,27 @@ class SiteRecord(BaseModel):
     promoted: bool | None = None
 
 
+@dataclass
+class Measured:
+    """What is measured while a round runs.
+
+    Attributes:
+        began: when it began, on the hub's clock.
+        bytes_up: site -> bytes of its update.
+        bytes_down: site -> bytes sent to it, repeats included.
+        seconds: site -> seconds of its training.
+    """
+
+    began: float = 0.0
+    bytes_up: dict[str, int] = field(default_factory=dict)
+    bytes_down: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def sent(self, site: str, count: int) -> None:
+        """Count a payload that goes to a site."""
+        self.bytes_down[site] = self.bytes_down.get(site, 0) + count
+
+
 class RoundRecord(BaseModel):
     """A finished round: wall seconds, payload bytes both ways, Dice of the aggregate per site."""
 
@@ -65,32 +87,22 @@ class RoundRecord(BaseModel):
     sites: dict[str, SiteRecord] = Field(default_factory=dict)
 
     @classmethod
-    def of(
-        cls, run: Run, seconds: float, up: Mapping[str, int], down: Mapping[str, int], spent: Mapping[str, float]
-    ) -> RoundRecord:
-        """The record of the round that ``run`` is in.
-
-        Args:
-            run: the run, with the final status of each site.
-            seconds: wall time of the round.
-            up: site -> bytes of its update.
-            down: site -> bytes sent to it.
-            spent: site -> seconds of its training.
-        """
+    def of(cls, run: Run, measured: Measured, now: float) -> RoundRecord:
+        """The record of the round that ``run`` is in, with the final status of each site."""
         records = {
             site: SiteRecord(
                 state=status.state,
                 reason=status.reason,
-                bytes_up=up.get(site, 0),
-                bytes_down=down.get(site, 0),
-                seconds=spent.get(site),
+                bytes_up=measured.bytes_up.get(site, 0),
+                bytes_down=measured.bytes_down.get(site, 0),
+                seconds=measured.seconds.get(site),
                 promoted=status.promoted,
             )
             for site, status in run.sites.items()
         }
         return cls(
             round=run.round,
-            seconds=round(seconds, 3),
+            seconds=round(now - measured.began, 3),
             bytes_up=sum(record.bytes_up for record in records.values()),
             bytes_down=sum(record.bytes_down for record in records.values()),
             dice={site: status.dice for site, status in run.sites.items() if status.dice is not None},

@@ -66,10 +66,10 @@ def _judge_repeat(run: Run, site: str) -> Verdict:
 
 def _judge_start(plan: Plan, fields: Mapping[str, Any]) -> Verdict:
     method = fields.get("method")
-    if method not in {None, plan.method.name}:
+    if method is not None and method not in plan.methods:
         return Verdict(
             409,
-            f"the plan's method is {plan.method.name!r}, not {method!r}",
+            f"method {method!r} is none of the plan's: {', '.join(plan.methods)}",
             "leave the method out, or agree on another plan",
         )
     rounds = fields.get("rounds")

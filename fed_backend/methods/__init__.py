@@ -1,10 +1,10 @@
 """Federated methods by name: dictionaries of builders, one file per method.
 
-:data:`METHODS` are those that hub and sites run today: ``fedavg``, and ``fedprox``, whose pull is
-part of every site's training (``training.proximal``), and ``fedbn``, which shares a part of the
-adapter. :data:`AGGREGATORS` adds the hub's half of methods that also need something of their own at
-a site or at the hub: ``fedsca`` a memory, ``pfedsam`` experts, ``fedsm`` three models. The gossip method has
-no hub and no place here (:mod:`fed_backend.methods.gcml`). Nothing in this package imports torch.
+:data:`METHODS` are those that hub and sites run: ``fedavg``, ``fedprox`` with its pull in every
+site's training, and ``fedbn`` and ``fedsca``, which share a part of the adapter. :data:`AGGREGATORS`
+adds the hub's half of methods that also need something of their own at a site: ``pfedsam`` experts,
+``fedsm`` three models. The gossip method has no hub and no place here
+(:mod:`fed_backend.methods.gcml`). Nothing in this package imports torch.
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ from fed_backend.plan import Plan
 
 __all__ = ["AGGREGATORS", "METHODS", "Method", "StatefulMethod", "Update", "build_method"]
 
-METHODS: dict[str, Callable[[Plan], Method]] = {"fedavg": FedAvg, "fedprox": FedProx, "fedbn": FedBN}
+METHODS: dict[str, Callable[[Plan], Method]] = {"fedavg": FedAvg, "fedprox": FedProx, "fedbn": FedBN, "fedsca": FedSCA}
 
 AGGREGATORS: dict[str, Callable[[Plan], Method]] = {
     **METHODS,
-    "fedsca": FedSCA,
     "fedsm": FedSM,
     "pfedsam": PFedSAM,
 }

@@ -27,7 +27,7 @@ __all__ = ["Participant", "open_request"]
 Kind = Literal["global", "update", "aggregate"]
 
 
-def open_request(data: bytes, plan: Plan, kinds: Sequence[Kind]) -> tuple[PayloadHeader, Tensors]:
+def open_request(data: bytes, plan: Plan, kinds: Sequence[Kind]) -> tuple[Plan, PayloadHeader, Tensors]:
     """Check what the hub sent.
 
     Args:
@@ -36,13 +36,13 @@ def open_request(data: bytes, plan: Plan, kinds: Sequence[Kind]) -> tuple[Payloa
         kinds: kinds that are welcome here.
 
     Returns:
-        The header, and the tensors that the plan's method shares; or none of them, for the
-        ``global`` payload of round 0 whose metrics say ``initial = 1``: start from your initial
-        adapter.
+        The plan as it reads for the payload's method, the header, and the tensors that this method
+        shares; or none of them, for the ``global`` payload of round 0 whose metrics say
+        ``initial = 1``: start from your initial adapter.
 
     Raises:
         PayloadError: it is not exactly what the plan allows.
-        PlanError: the plan's method is not installed.
+        PlanError: the method is not installed.
     """
     if len(data) > plan.max_payload_bytes:  # before anything in it is looked at
         raise PayloadError(
@@ -56,7 +56,8 @@ def open_request(data: bytes, plan: Plan, kinds: Sequence[Kind]) -> tuple[Payloa
             "the courier must post to the address that fits the payload",
         )
     initial = header.kind == "global" and header.round == 0 and header.metrics.get("initial") == 1.0
-    return check(data, plan, kind=header.kind, keys=frozenset() if initial else build_method(plan).shared_keys())
+    plan = plan.under(header.method) if header.method in plan.methods else plan  # check() refuses the others
+    return plan, *check(data, plan, kind=header.kind, keys=frozenset() if initial else build_method(plan).shared_keys())
 
 
 class Participant:
@@ -92,7 +93,7 @@ class Participant:
             Conflict: no plan, paused, or no corrected case to train on.
         """
         plan = self._ready()
-        header, _ = open_request(data, plan, ("global",))
+        _, header, _ = open_request(data, plan, ("global",))
         job = self._work("train", "federated_train", header, data, plan)
         return self._state.exchanges.read(job["reply"])
 
@@ -111,7 +112,7 @@ class Participant:
             Conflict: no plan, or paused.
         """
         plan = self._ready()
-        header, _ = open_request(data, plan, ("aggregate",))
+        _, header, _ = open_request(data, plan, ("aggregate",))
         return self._work("offer", "offer", header, data, plan)
 
     def evaluate(self, data: bytes) -> dict[str, Any]:

@@ -88,18 +88,18 @@ class RoundDesk:
         """Ask the hub for a run of rounds; returns its identifier once the hub agreed.
 
         Raises:
-            Conflict: no plan, paused, or a method other than the plan's.
+            Conflict: no plan, paused, or a method that the plan does not list.
             RoundBusyError: a run is under way.
             Forbidden: the plan does not let this site start rounds.
             Unavailable: no courier is connected, or the hub does not answer.
         """
         plan = self._allowed()
-        if method not in (None, plan.method.name):
+        if method is not None and method not in plan.methods:
             raise Conflict(
-                f"method {method!r} is not the plan's method {plan.method.name!r}",
+                f"method {method!r} is none of the plan's: {', '.join(plan.methods)}",
                 "leave the method away, or agree on a new plan with the other sites",
             )
-        request = _Request(secrets.token_hex(8), "start", plan.method.name, rounds or plan.rounds)
+        request = _Request(secrets.token_hex(8), "start", method or plan.method.name, rounds or plan.rounds)
         self._ask(request)
         try:
             self._state.rounds.get(request.id)  # the first report may have been faster than the verdict

@@ -10,6 +10,7 @@ import hashlib
 from typing import Any
 
 from fed_backend.methods import build_method
+from fed_backend.methods.fedprox import FedProx
 from fed_backend.payload import PayloadHeader, encode
 from fed_backend.plan import Plan
 from monailabel_app import __version__
@@ -24,18 +25,20 @@ __all__ = ["evaluate", "federated_train", "offer"]
 
 def federated_train(bench: Workbench, job: Job) -> tuple[dict[str, Any], str]:
     """Train for a round from what the hub sent; the result names the reply."""
-    plan, data = bench.request(job)
-    header, received = open_request(data, plan, ("global",))
+    agreed, data = bench.request(job)
+    plan, header, received = open_request(data, agreed, ("global",))
     segmenter, store = bench.open(job.model, plan)
-    shared, local = build_method(plan).shared_keys(), _local_part(bench, plan)
+    method, local = build_method(plan), _local_part(bench, plan)
+    shared = method.shared_keys()
+    training = method.training(plan.training) if isinstance(method, FedProx) else plan.training
     if not received:  # the first round of a federation: everybody starts from the initial adapter
         base = store.load(store.base())
         received = {name: base[name] for name in shared}
     start = {**store.load(store.champion()), **local.before(header.federation_round, header.round), **received}
     corrections, _ = bench.training_cases()
-    seed = mix_seed(plan.training.seed, bench.setup.site_name, header.round)
-    meter = bench.meter(job, plan.training.steps, judge=False)
-    tensors, metrics = bench.train(segmenter, start, corrections, plan.training, seed, meter, job)
+    seed = mix_seed(training.seed, bench.setup.site_name, header.round)
+    meter = bench.meter(job, training.steps, judge=False)
+    tensors, metrics = bench.train(segmenter, start, corrections, training, seed, meter, job)
     kept = {name: tensor for name, tensor in tensors.items() if name not in shared}
     if kept:
         local.keep(header.federation_round, header.round, kept)
@@ -60,8 +63,8 @@ def federated_train(bench: Workbench, job: Job) -> tuple[dict[str, Any], str]:
 
 def offer(bench: Workbench, job: Job) -> tuple[dict[str, Any], str]:
     """Make an aggregate a version; it serves if the gate lets it."""
-    plan, data = bench.request(job)
-    header, received = open_request(data, plan, ("aggregate",))
+    agreed, data = bench.request(job)
+    plan, header, received = open_request(data, agreed, ("aggregate",))
     segmenter, store = bench.open(job.model, plan)
     champion = store.champion()
     tensors = {**store.load(champion), **_local_part(bench, plan).latest(), **received}
@@ -88,8 +91,8 @@ def offer(bench: Workbench, job: Job) -> tuple[dict[str, Any], str]:
 
 def evaluate(bench: Workbench, job: Job) -> tuple[dict[str, Any], str]:
     """What the gate would say about received tensors; nothing is stored."""
-    plan, data = bench.request(job)
-    _, received = open_request(data, plan, ("global", "aggregate"))
+    agreed, data = bench.request(job)
+    plan, _, received = open_request(data, agreed, ("global", "aggregate"))
     segmenter, store = bench.open(job.model, plan)
     tensors = {**store.load(store.champion()), **_local_part(bench, plan).latest(), **received}
     meter = bench.meter(job, 0, judge=True)

@@ -15,8 +15,8 @@ from fed_backend.flare.checkpoint import CheckpointStore
 from fed_backend.flare.coordinator import Coordinator
 from fed_backend.flare.exchange import Timing
 from fed_backend.flare.messages import Message
-from fed_backend.methods import Update
-from fed_backend.payload import PayloadHeader, Tensors, check, decode, encode
+from fed_backend.methods import Update, build_method
+from fed_backend.payload import PayloadHeader, Tensors, check, decode, encode, read_header
 from fed_backend.plan import Plan
 
 STEP_S = 0.5
@@ -60,17 +60,18 @@ class Site:
             self.trainings += 1
             seed = int.from_bytes(hashlib.sha256(f"{self.name}{header.round}".encode()).digest()[:4], "big")
             noise = np.random.default_rng(seed)
-            shapes = self.plan.adapter
+            plan = self.plan.under(header.method)
+            shapes = {name: plan.adapter[name] for name in build_method(plan).shared_keys()}
             base = tensors or {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
             trained = {n: base[n] + noise.standard_normal(shapes[n]).astype(np.float32) for n in sorted(shapes)}
             out = PayloadHeader(
                 kind="update",
-                plan_sha256=self.plan.sha256,
-                base_sha256=self.plan.base_sha256,
+                plan_sha256=plan.sha256,
+                base_sha256=plan.base_sha256,
                 site=self.claims,
                 federation_round=header.federation_round,
                 round=header.round,
-                method=self.plan.method.name,
+                method=header.method,
                 examples=self.examples,
                 parent_sha256=hashlib.sha256(start).hexdigest(),
             )
@@ -106,7 +107,8 @@ class Site:
         fields = {"task": task, "ok": not self.refuses, "reason": self.refuses, "seconds": self.seconds}
         if topic == "train":
             return Message("result", fields, b"" if self.refuses else self.update(body))
-        check(body, self.plan, kind="aggregate", site="hub")
+        plan = self.plan.under(read_header(body).method)
+        check(body, plan, kind="aggregate", site="hub", keys=build_method(plan).shared_keys())
         self.offers.append(body)
         report = {"promoted": True, "reason": "not worse", "dice_challenger": 0.5, "dice_champion": 0.4}
         return Message("result", {**fields, "report": report})
@@ -115,14 +117,16 @@ class Site:
 class Federation:
     """Coordinator and sites; messages take one step of half a second.
 
-    ``drop`` loses messages to sites: called with (site, message).
+    ``drop`` loses messages to sites: called with (site, message). ``begun`` holds the first payload
+    that each run sent out for training.
     """
 
-    def __init__(self, folder: Path, sites: list[Site], plan: Plan, **timing: Any) -> None:
-        self.folder, self.plan = folder, plan
+    def __init__(self, folder: Path, sites: list[Site], plan: Plan, start: bytes | None = None, **timing: Any) -> None:
+        self.folder, self.plan, self.start_payload = folder, plan, start
         self.sites = {site.name: site for site in sites}
         self.timing = Timing(**timing)
         self.now = 0.0
+        self.begun: dict[str, bytes] = {}
         self.drop: Callable[[str, Message], bool] = lambda _site, _message: False
         self.queue: deque[tuple[str, Message]] = deque()
         self.coordinator = self.start()
@@ -135,12 +139,15 @@ class Federation:
             list(self.sites),
             self,
             CheckpointStore(self.folder),
+            start=self.start_payload,
             timing=self.timing,
             clock=lambda: self.now,
         )
         return self.coordinator
 
     def post(self, site: str, message: Message) -> None:
+        if message.topic == "train":
+            self.begun.setdefault(read_header(message.body).federation_round, message.body)
         if not self.drop(site, message):
             self.queue.append((site, message))
 
@@ -182,6 +189,24 @@ def small_plan(**changes: Any) -> Plan:
 
 
 PLAN = small_plan()
+LEVELS = {f"model.{'1.submodule.' * level}0.conv.unit0.conv.weight": [2 + level, 3, 3] for level in range(4)}
+"""A U-Net's way down, by name."""
+
+
+def start_payload(plan: Plan) -> bytes:
+    """The zeros that all sites start from, as the hub's kit carries them."""
+    header = PayloadHeader(
+        kind="global",
+        plan_sha256=plan.sha256,
+        base_sha256=plan.base_sha256,
+        site="",
+        federation_round="start",
+        round=0,
+        method=plan.method.name,
+    )
+    return encode(header, {name: np.zeros(shape, np.float32) for name, shape in plan.adapter.items()})
+
+
 NAMES = ["north", "south", "west"]
 
 

@@ -232,7 +232,7 @@ def test_a_payload_that_does_not_fit_the_plan_is_refused_and_changes_nothing(
 
 
 def test_the_first_round_of_a_federation_may_come_without_tensors() -> None:
-    header, tensors = open_request(payload(tensors={}, round=0, metrics={"initial": 1.0}), PLAN, ("global",))
+    _, header, tensors = open_request(payload(tensors={}, round=0, metrics={"initial": 1.0}), PLAN, ("global",))
     assert (header.round, tensors) == (0, {})
     with pytest.raises(PayloadError, match="holds tensor"):
         open_request(payload(round=0, metrics={"initial": 1.0}), PLAN, ("global",))

@@ -1,0 +1,97 @@
+"""The hub's half of a run's method: payloads in, payloads out, and what is remembered between rounds."""
+
+from __future__ import annotations
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from fed_backend.errors import FederationError
+from fed_backend.flare.round_payloads import aggregate_payloads, check_update, global_payload
+from fed_backend.methods import StatefulMethod, build_method
+from fed_backend.payload import Tensors, decode
+from fed_backend.plan import Plan
+
+__all__ = ["Aggregator"]
+
+
+class Aggregator:
+    """One method of a plan.
+
+    Args:
+        plan: the plan that the members agreed on.
+        method: which of its methods.
+        state: what :meth:`state` gave after the last round of this method; empty before the first.
+        start: payload with the tensors that all sites start from, from the hub's kit.
+
+    Attributes:
+        name: of the method.
+
+    Raises:
+        PlanError: the plan does not list the method, it is not installed, or its settings do not fit.
+        FederationError: the method needs a start and the kit holds none that fits, or the state is
+            damaged.
+    """
+
+    def __init__(self, plan: Plan, method: str, *, state: bytes = b"", start: bytes | None = None) -> None:
+        self.name = method
+        self._plan = plan.under(method)
+        self._method = build_method(self._plan)
+        self._begun = _start_of(plan, start)
+        self.restore(state)
+
+    def restore(self, state: bytes) -> None:
+        """Go back to a stored state; an empty one is the beginning."""
+        if not isinstance(self._method, StatefulMethod):
+            return
+        try:
+            if state:
+                self._method.restore({name: np.array(tensor) for name, tensor in load(state).items()})
+            else:
+                self._method.begin(self._begun)
+        except (SafetensorError, ValueError) as error:
+            what = "the hub's memory of earlier rounds" if state else "the start that the hub's kit holds"
+            raise FederationError(
+                f"{what} does not fit method {self.name!r}: {error}",
+                "restore the hub's folder from a backup, or make the plan and the kits anew",
+            ) from None
+
+    def state(self) -> bytes:
+        """What the next round depends on, as a safetensors file; empty for a method without memory."""
+        return save(self._method.state()) if isinstance(self._method, StatefulMethod) else b""
+
+    def begin(self, run: str, round_: int, last: bytes | None) -> bytes:
+        """Where a site begins a round: at the last aggregate for it, or ``None`` at its base adapter."""
+        return global_payload(self._plan, run, round_, last)
+
+    def check(self, data: bytes, site: str, run: str, round_: int, begun: bytes) -> None:
+        """Refuse an update that is not what ``site`` was asked for with ``begun``.
+
+        Raises:
+            PayloadError: naming the first thing that does not fit.
+        """
+        check_update(data, self._plan, self._method.shared_keys(), site, run, round_, begun)
+
+    def combine(self, run: str, round_: int, updates: dict[str, bytes]) -> tuple[dict[str, bytes], bytes | None]:
+        """The offers of a round; see :func:`~fed_backend.flare.round_payloads.aggregate_payloads`.
+
+        Raises:
+            ValueError: the updates cannot be combined; the memory is then as it was.
+        """
+        before = self.state()
+        try:
+            return aggregate_payloads(self._plan, self._method, run, round_, updates)
+        except BaseException:
+            self.restore(before)
+            raise
+
+
+def _start_of(plan: Plan, start: bytes | None) -> Tensors:
+    if start is None:
+        return {}
+    header, tensors = decode(start)
+    if header.plan_sha256 != plan.sha256:
+        raise FederationError(
+            "the start in the hub's kit belongs to another plan", "make plan and kits again, in this order"
+        )
+    return tensors
