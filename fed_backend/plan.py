@@ -139,7 +139,10 @@ class Plan(_Frozen):
         round_deadline_s: seconds that a site may take for one round before the hub goes on.
         max_update_norm: L2 norm above which an update is refused.
         max_payload_bytes: size above which a payload is refused unread.
-        gate_margin: how far below the champion's mean Dice a challenger may be ("not worse").
+        gate_margin: loss of mean Dice from which a challenger counts as worse; a site may ask for less.
+        gate_confidence: how sure a site must be that a challenger is not worse; a site may ask for more.
+        gate_case_floor: lowest change of Dice on one case; a site may ask for more.
+        gate_label_floor: lowest change of a label's mean Dice; a site may ask for more.
         starters: sites that may start and stop rounds; empty means every member.
         alternatives: further methods that rounds may be started with. Members consent to them with
             the plan: method, settings and tensors vary within this list and nothing else does.
@@ -158,7 +161,10 @@ class Plan(_Frozen):
     round_deadline_s: float = Field(default=600.0, gt=0)
     max_update_norm: float = Field(default=1e4, gt=0)
     max_payload_bytes: int = Field(default=512 * 2**20, gt=0)
-    gate_margin: float = Field(default=0.0, ge=0, le=1)
+    gate_margin: float = Field(default=0.01, ge=0, le=1)
+    gate_confidence: float = Field(default=0.5, ge=0.5, le=0.999)
+    gate_case_floor: float = Field(default=-1.0, ge=-1, le=0)
+    gate_label_floor: float = Field(default=-1.0, ge=-1, le=0)
     starters: tuple[str, ...] = ()
     alternatives: tuple[MethodSpec, ...] = ()
 

@@ -6,7 +6,6 @@ against neither. Pure functions: no files, no clock. Why this rule: docs/explana
 Rule. Let c_i and d_i be the Dice of champion and challenger on case i, each the mean over the labels
 scored there. The challenger is promoted if and only if all of these hold:
 
-- the mean change is not negative: ``mean(d - c) >= 0``;
 - the lower confidence bound of the mean change (:func:`.paired.lower_bound`) is at least ``-margin``;
 - no case loses more than ``case_floor``, and no label more than ``label_floor`` on average;
 - where surface distances are known, their mean does not grow by more than ``surface_limit_mm``.

@@ -29,7 +29,7 @@ def _objection(decision: Decision) -> str | None:
     rule, worst = decision.rule, decision.worst_case
     assert worst is not None
     assert decision.bound is not None
-    if _gain(decision) < -_TOLERANCE:
+    if _gain(decision) < -rule.margin - _TOLERANCE:
         return f"{_means(decision)}."
     if worst.change < rule.case_floor - _TOLERANCE:
         return (
@@ -70,9 +70,12 @@ def _not_shown(decision: Decision) -> str:
 
 def _certainty(decision: Decision) -> str:
     assert decision.bound is not None
-    if len(decision.cases) < decision.rule.cases_needed:
-        return "; too few for a test, but every case gains more than chance explains"
-    return f"; with {decision.rule.confidence:.0%} confidence the true change is at least {decision.bound:+.3f}"
+    rule = decision.rule
+    if len(decision.cases) < rule.cases_needed:
+        return "; too few for a test, but more than chance explains where cases differ as they usually do"
+    if decision.bound < -_TOLERANCE:
+        return f"; with {rule.confidence:.0%} confidence it loses no more than {-decision.bound:.3f}"
+    return f"; with {rule.confidence:.0%} confidence the true change is at least {decision.bound:+.3f}"
 
 
 def _means(decision: Decision) -> str:

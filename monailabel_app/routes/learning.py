@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from typing import Any
 
 from fastapi import APIRouter
@@ -10,7 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from monailabel_app.errors import Conflict
 from monailabel_app.learning.jobs import Job
 from monailabel_app.learning.learner import request_learning
-from monailabel_app.routes.roles import Annotator, Site, Viewer
+from monailabel_app.learning.rules import site_rule
+from monailabel_app.routes.roles import Annotator, Reviewer, Site, Viewer
+from monailabel_app.state.context import SiteContext
 
 __all__ = ["learning_status", "router"]
 
@@ -25,6 +28,19 @@ class LearnRequest(BaseModel):
     model: str | None = Field(default=None, max_length=64)
     steps: int | None = Field(default=None, ge=1, le=100_000)
     seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
+
+
+class GateSettings(BaseModel):
+    """The gate's rule; what is left out stays as it is. See :class:`GateRule`."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    margin: float | None = Field(default=None, ge=0, le=1)
+    confidence: float | None = Field(default=None, ge=0.5, le=0.999)
+    case_floor: float | None = Field(default=None, ge=-1, le=0)
+    label_floor: float | None = Field(default=None, ge=-1, le=0)
+    surface_limit_mm: float | None = Field(default=None, ge=0, le=1000)
+    spread: float | None = Field(default=None, gt=0, le=1)
 
 
 def learning_status(job: Job | None, default_model: str) -> dict[str, Any]:
@@ -75,3 +91,34 @@ def delete_learning(site: Site, user: Annotator) -> dict[str, Any]:
         raise Conflict("nothing is being learned", "GET /learning shows the last result")
     cancelled = [site.state.jobs.cancel(job.number) for job in jobs]
     return learning_status(cancelled[0], site.default_model)
+
+
+@router.get("/gate")
+def get_gate(site: Site, user: Viewer) -> dict[str, Any]:
+    """The rule by which new versions are judged, and on how many cases."""
+    return _gate(site)
+
+
+@router.put("/gate")
+def put_gate(site: Site, user: Reviewer, settings: GateSettings) -> dict[str, Any]:
+    """Change the rule for versions to come; what was decided stays."""
+    with site.state.database.transaction():
+        rule = replace(site_rule(site.state), **settings.model_dump(exclude_none=True))
+        site.state.settings.set("gate", asdict(rule))
+    return _gate(site)
+
+
+def _gate(site: SiteContext) -> dict[str, Any]:
+    rule = site_rule(site.state)
+    parts = site.state.splits.all()
+    corrected = {correction.case for correction in site.state.corrections.list()}
+    validation = [case for case, part in parts.items() if part == "validation"]
+    count = sum(case in corrected for case in validation)
+    return {
+        "rule": asdict(rule),
+        "evidence": "validation cases" if count >= rule.cases_needed else "validation cases and cross-validation",
+        "validation_cases": count,
+        "cases_needed": rule.cases_needed,
+        "to_correct": [case for case in validation if case not in corrected][:20],
+        "parts": parts,
+    }

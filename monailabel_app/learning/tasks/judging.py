@@ -1,4 +1,4 @@
-"""The gate's measurements: both versions on the site's validation cases, and the rule that applies."""
+"""The gate's measurements: both versions on the site's validation cases, and what the gate says of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fed_backend.payload import Tensors
-from fed_backend.plan import Plan
 from monailabel_app.learning.evaluate import Measured, measure
 from monailabel_app.learning.gate import Decision, GateRule, Pair, decide, refuse
 from monailabel_app.learning.meter import Meter, Pace
@@ -17,7 +16,7 @@ from monailabel_app.state.corrections import Correction
 from monailabel_app.state.site import SiteState
 from monailabel_app.state.versions import VersionStore, adapter_sha256
 
-__all__ = ["CrossScores", "Judge", "Judged", "judgement", "site_rule"]
+__all__ = ["CrossScores", "Judge", "Judged", "judgement"]
 
 
 @dataclass(frozen=True)
@@ -41,14 +40,6 @@ class CrossScores:
     champion: str
     before: Mapping[str, Measured] = field(default_factory=dict)
     after: Mapping[str, Measured] = field(default_factory=dict)
-
-
-def site_rule(state: SiteState, plan: Plan | None = None) -> GateRule:
-    """The gate's rule at this site; for what a federation offers, with the plan's margin if it is stricter."""
-    rule = GateRule(**state.settings.get("gate", {}))
-    if plan is None or plan.gate_margin >= rule.margin:
-        return rule
-    return GateRule(**{**vars(rule), "margin": plan.gate_margin})
 
 
 class Judge:

@@ -10,8 +10,9 @@ from fed_backend.plan import TrainingSpec
 from monailabel_app.learning.evaluate import Measured
 from monailabel_app.learning.jobs import Job
 from monailabel_app.learning.meter import Meter
+from monailabel_app.learning.rules import site_rule
 from monailabel_app.learning.tasks.crossing import cross_validate, folds_of, unseen
-from monailabel_app.learning.tasks.judging import CrossScores, judgement, site_rule
+from monailabel_app.learning.tasks.judging import CrossScores, judgement
 from monailabel_app.learning.tasks.workbench import Workbench, mix_seed
 from monailabel_app.models.base import Progress, Segmenter, no_progress
 from monailabel_app.state.corrections import Correction

@@ -19,8 +19,9 @@ from monailabel_app.learning.evaluate import Measured
 from monailabel_app.learning.finetune import Finetuned, finetune
 from monailabel_app.learning.jobs import Job
 from monailabel_app.learning.meter import Meter, Pace
+from monailabel_app.learning.rules import site_rule
 from monailabel_app.learning.setup import LearnerSetup
-from monailabel_app.learning.tasks.judging import CrossScores, Judge, Judged, judgement, site_rule
+from monailabel_app.learning.tasks.judging import CrossScores, Judge, Judged, judgement
 from monailabel_app.models.base import Progress, Segmenter
 from monailabel_app.models.registry import build_segmenter
 from monailabel_app.state.corrections import Correction

@@ -37,7 +37,9 @@ def unet_plan(method: str, settings: dict[str, Any] | None = None, **changes: An
     return parse_plan({**data, **changes})
 
 
-def volume(name: str, shape: tuple[int, int, int] = (24, 26, 4)) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+def volume(
+    name: str, shape: tuple[int, int, int] = (24, 26, 4)
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
     """A noisy image with a brighter box, and the box; both depend on the name alone."""
     rng = np.random.default_rng(list(name.encode()))
     image = rng.normal(100, 10, shape).astype(np.float32)
@@ -109,8 +111,8 @@ class SiteOnDisk:
 
     def allow_anything(self) -> None:
         """Let the gate promote whatever is offered."""
-        self.state.settings.set("gate_margin", 1.0)
-        self.state.settings.set("worst_case_floor", -1.0)
+        rule = {"margin": 1.0, "confidence": 0.5, "case_floor": -1.0, "label_floor": -1.0, "surface_limit_mm": 1000.0}
+        self.state.settings.set("gate", rule)
 
 
 def payload(plan: Plan, kind: Any, tensors: Tensors | None = None, *, run: str = "run1", round_: int = 0) -> bytes:

@@ -16,6 +16,7 @@ from fed_backend.plan import ModelSpec, Plan
 from monailabel_app.auth import User
 from monailabel_app.federation.rounds import RoundDesk
 from monailabel_app.learning.learner import Learner
+from monailabel_app.learning.rules import site_rule
 from monailabel_app.learning.setup import LearnerSetup
 from monailabel_app.routes import corrections, federation, learning, versions
 from monailabel_app.routes.errors import add_error_handlers
@@ -99,6 +100,27 @@ def test_learning_is_idle_until_there_is_something_to_learn_from(
     assert client.get("/learning").json()["job"] == queued.json()["job"]
     assert client.delete("/learning").json()["state"] == "cancelled"
     refused(client.delete("/learning"), 409, "Conflict", "nothing is being learned")
+
+
+def test_the_gates_rule_is_shown_changed_and_kept(client: TestClient, site: SiteContext, images: Any) -> None:
+    site.state.splits.import_split({"a": "train", "b": "validation", "c": "validation"})
+    images.submit(site.state, "b")
+    shown = client.get("/learning/gate").json()
+    assert (shown["validation_cases"], shown["cases_needed"], shown["to_correct"]) == (1, 4, ["c"])
+    assert shown["evidence"] == "validation cases and cross-validation"
+    assert shown["parts"] == {"a": "train", "b": "validation", "c": "validation"}
+    changed = client.put("/learning/gate", json={"confidence": 0.5, "margin": 0.03}).json()
+    assert changed["rule"] == {**shown["rule"], "confidence": 0.5, "margin": 0.03}
+    assert (changed["cases_needed"], changed["evidence"]) == (1, "validation cases")
+    assert client.get("/learning/gate").json() == changed
+    stricter = PLAN.model_copy(update={"gate_margin": 0.0, "gate_case_floor": -0.1})
+    assert (site_rule(site.state, stricter).margin, site_rule(site.state, stricter).case_floor) == (0.0, -0.1)
+    assert site_rule(site.state, PLAN.model_copy(update={"gate_margin": 0.5})).margin == 0.03
+    for wrong in ({"margin": -1}, {"confidence": 1}, {"typo": 1}):
+        assert client.put("/learning/gate", json=wrong).status_code == 422
+    reply = client.put("/learning/gate", json={"margin": 1}, headers={"x-role": "annotator"})
+    assert reply.status_code == 403
+    assert client.get("/learning/gate").json() == changed
 
 
 @pytest.mark.parametrize("body", [{"steps": 0}, {"steps": "many"}, {"seed": -1}, {"typo": 1}])
