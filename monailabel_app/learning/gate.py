@@ -7,7 +7,8 @@ Rule. Let c_i and d_i be the Dice of champion and challenger on case i, each the
 scored there. The challenger is promoted if and only if all of these hold:
 
 - the lower confidence bound of the mean change (:func:`.paired.lower_bound`) is at least ``-margin``;
-- no case loses more than ``case_floor``, and no label more than ``label_floor`` on average;
+- no case loses more than ``case_floor`` (of 20 cases one may, of 40 two), and no label more than
+  ``label_floor`` on average;
 - where surface distances are known, their mean does not grow by more than ``surface_limit_mm``.
 
 Values that are not finite, and no cases at all, are refusals.
@@ -42,7 +43,7 @@ class GateRule:
         margin: a version counts as worse if its true mean Dice is lower by at least this, >= 0.
         confidence: how sure the gate must be that it is not worse; the rate at which a version that
             is worse by the margin passes is at most ``1 - confidence``. 0.5 trusts the plain mean.
-        case_floor: lowest accepted change of Dice on one case, <= 0.
+        case_floor: lowest accepted change of Dice on one case, <= 0; one case in twenty may fall below.
         label_floor: lowest accepted change of a label's mean Dice, <= 0.
         surface_limit_mm: largest accepted growth of the mean surface distance.
         spread: standard deviation of changes between cases that is assumed while there are fewer

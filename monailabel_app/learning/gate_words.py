@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 __all__ = ["reason_of"]
 
 _TOLERANCE = 1e-9
+_ONE_IN = 20
+"""With so many cases a single one may lose more than the floor: noise alone makes one such."""
 
 
 def reason_of(decision: Decision) -> tuple[bool, str]:
@@ -31,7 +33,8 @@ def _objection(decision: Decision) -> str | None:
     assert decision.bound is not None
     if _gain(decision) < -rule.margin - _TOLERANCE:
         return f"{_means(decision)}."
-    if worst.change < rule.case_floor - _TOLERANCE:
+    below = sum(case.change < rule.case_floor - _TOLERANCE for case in decision.cases)
+    if below > len(decision.cases) // _ONE_IN:
         return (
             f"on case {worst.case} Dice would fall from {worst.champion:.3f} to {worst.challenger:.3f}, "
             f"more than the {-rule.case_floor:.2f} allowed on a single case; {_means(decision)}."

@@ -188,6 +188,16 @@ def test_the_reason_tells_a_clinician_what_happened() -> None:
     assert "with 1 more validation case corrected" in unknown.reason
 
 
+def test_of_twenty_cases_one_may_fall_below_the_floor_and_no_two() -> None:
+    before = {f"c{n:02}": {"t": 0.5} for n in range(20)}
+    after = {case: {"t": 0.6} for case in before}
+    for number, promoted in ((1, True), (2, False)):
+        after[f"c{number:02}"] = {"t": 0.1}
+        assert gate(before, after).promoted == promoted
+    few = {case: after[case] for case in list(before)[:5]}
+    assert not gate({case: before[case] for case in few}, {**few, "c02": {"t": 0.6}}).promoted
+
+
 def test_a_label_that_suffers_is_a_refusal_whatever_the_others_gain() -> None:
     one = {c: {"x": 0.5, "y": 0.8} for c in "abcde"}
     two = {c: {"x": 0.9, "y": 0.7} for c in "abcde"}
