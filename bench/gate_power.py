@@ -54,8 +54,8 @@ def table(rates: list[dict[str, float]], rule: GateRule) -> str:
     lines = [
         "# How often the gate promotes",
         "",
-        f"{SITES} simulated sites per figure; margin {rule.margin}, confidence {rule.confidence:.0%}, one label; a normal",
-        "change of Dice per case around the truth in the head, with the stated standard deviation. `make bench-gate`.",
+        f"{SITES} simulated sites per figure; margin {rule.margin}, confidence {rule.confidence:.0%}, one label;",
+        "a normal change of Dice per case around the truth in the head, with the stated standard deviation. `make bench-gate`.",
     ]
     for spread in SPREADS:
         lines += ["", f"Standard deviation of the change between cases {spread}:", ""]
