@@ -2,8 +2,8 @@
 
 mean(B) @ mean(A) is not mean(B @ A), so averaging the factors is inexact. Here the weighted mean of
 the products is factored by a truncated SVD (Eckart-Young: the best rank-r fit in Frobenius norm).
-The product is never formed: it has rank <= K r, so two thin QR decompositions reduce the SVD to a
-(K r x K r) core.
+While K r is small the product is never formed: two thin QR decompositions reduce the SVD to a
+(K r x K r) core. With many sites the factors would outgrow the product, which is then summed itself.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["LORA_A", "LORA_B", "average_products", "pairs"]
+__all__ = ["LORA_A", "LORA_B", "ProductSum", "average_products", "pairs"]
 
 LORA_A = ".lora_A"
 LORA_B = ".lora_B"
@@ -51,22 +51,70 @@ def average_products(
     """
     if not factors or len(factors) != len(weights):
         raise ValueError(f"{len(factors)} factor pairs and {len(weights)} weights")
-    rank = factors[0][0].shape[0]
-    for a, b in factors:
-        if a.shape != factors[0][0].shape or b.shape != factors[0][1].shape or b.shape[1] != rank:
+    total = ProductSum()
+    for (a, b), weight in zip(factors, weights, strict=True):
+        total.add(a, b, weight)
+    return total.factors()
+
+
+class ProductSum:
+    """``sum_k w_k B_k A_k``, one pair at a time.
+
+    Factors are kept beside each other while that is smaller than the product; then the product is
+    formed, and memory grows no further.
+    """
+
+    def __init__(self) -> None:
+        self._pairs: list[tuple[Matrix, Matrix]] = []
+        self._dense: Matrix | None = None
+
+    def add(self, a: Matrix, b: Matrix, weight: float) -> None:
+        """Add ``weight * B A``; a has shape (r, in), b has shape (out, r).
+
+        Raises:
+            ValueError: shapes that do not match those before.
+        """
+        first = self._pairs[0] if self._pairs else (a, b)
+        if (a.shape, b.shape) != (first[0].shape, first[1].shape) or b.shape[1] != a.shape[0]:
             raise ValueError(f"LoRA shapes differ: A {a.shape}, B {b.shape}")
-    left = np.concatenate([w * b.astype(np.float64) for (_, b), w in zip(factors, weights, strict=True)], axis=1)
-    right = np.concatenate([a.astype(np.float64) for a, _ in factors], axis=0)
-    q_left, r_left = np.linalg.qr(left)
-    q_right, r_right = np.linalg.qr(right.T)
-    u, s, vt = np.linalg.svd(r_left @ r_right.T, full_matrices=False)
-    u, s, vt = u[:, :rank], s[:rank], vt[:rank]
-    full_u, full_v = q_left @ u, vt @ q_right.T
-    sign = np.sign(full_u[np.abs(full_u).argmax(axis=0), np.arange(full_u.shape[1])])
+        wide = (a.astype(np.float64), weight * b.astype(np.float64))
+        if self._dense is not None:
+            self._dense += wide[1] @ wide[0]
+            return
+        self._pairs.append(wide)
+        if len(self._pairs) * (a.size + b.size) > a.shape[1] * b.shape[0]:
+            left, right = self._stacked()
+            self._dense, self._pairs = left @ right, self._pairs[:1]
+
+    def factors(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Best rank-r factors (A, B) of the sum; see :func:`average_products`.
+
+        Raises:
+            ValueError: nothing was added.
+        """
+        if not self._pairs:
+            raise ValueError("0 factor pairs")
+        rank = self._pairs[0][0].shape[0]
+        if self._dense is not None:
+            u, s, vt = np.linalg.svd(self._dense, full_matrices=False)
+            return _split(u[:, :rank], s[:rank], vt[:rank], rank)
+        left, right = self._stacked()
+        q_left, r_left = np.linalg.qr(left)
+        q_right, r_right = np.linalg.qr(right.T)
+        u, s, vt = np.linalg.svd(r_left @ r_right.T, full_matrices=False)
+        return _split(q_left @ u[:, :rank], s[:rank], vt[:rank] @ q_right.T, rank)
+
+    def _stacked(self) -> tuple[Matrix, Matrix]:
+        return np.concatenate([b for _, b in self._pairs], axis=1), np.concatenate([a for a, _ in self._pairs], axis=0)
+
+
+def _split(u: Matrix, s: Matrix, vt: Matrix, rank: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """(A, B) from singular vectors: values on both sides alike, signs fixed, zeros up to ``rank``."""
+    sign = np.sign(u[np.abs(u).argmax(axis=0), np.arange(u.shape[1])])
     sign[sign == 0] = 1.0
     root = np.sqrt(s)
-    new_b = np.zeros((left.shape[0], rank))
-    new_a = np.zeros((rank, right.shape[1]))
-    new_b[:, : len(s)] = full_u * (sign * root)
-    new_a[: len(s)] = full_v * (sign * root)[:, None]
+    new_b = np.zeros((u.shape[0], rank))
+    new_a = np.zeros((rank, vt.shape[1]))
+    new_b[:, : len(s)] = u * (sign * root)
+    new_a[: len(s)] = vt * (sign * root)[:, None]
     return new_a.astype(np.float32), new_b.astype(np.float32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
@@ -72,7 +74,7 @@ class Aggregator:
         """
         check_update(data, self._plan, self._method.shared_keys(), site, run, round_, begun)
 
-    def combine(self, run: str, round_: int, updates: dict[str, bytes]) -> tuple[dict[str, bytes], bytes | None]:
+    def combine(self, run: str, round_: int, updates: Mapping[str, bytes]) -> tuple[dict[str, bytes], bytes | None]:
         """The offers of a round; see :func:`~fed_backend.flare.round_payloads.aggregate_payloads`.
 
         Raises:

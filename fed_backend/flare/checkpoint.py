@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pydantic import BaseModel, Field, ValidationError
@@ -105,6 +105,10 @@ class CheckpointStore:
             )
         return data
 
+    def view(self, digests: Mapping[str, str]) -> Mapping[str, bytes]:
+        """Stored payloads by the names of ``digests``, each read when it is asked for."""
+        return _View(self, digests)
+
     def save(self, checkpoint: Checkpoint) -> None:
         """Replace the record, then drop payloads that it no longer names."""
         text = json.dumps(checkpoint.model_dump(mode="json"), sort_keys=True)
@@ -113,6 +117,11 @@ class CheckpointStore:
         for path in self._stored():
             if path.name not in wanted:
                 path.unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Drop all payloads."""
+        for path in self._stored():
+            path.unlink(missing_ok=True)
 
     def load(self, plan_sha256: str) -> Checkpoint:
         """The last record, or a fresh one.
@@ -134,6 +143,20 @@ class CheckpointStore:
 
     def _stored(self) -> Iterator[Path]:
         return self._payloads.iterdir()
+
+
+class _View(Mapping[str, bytes]):
+    def __init__(self, store: CheckpointStore, digests: Mapping[str, str]) -> None:
+        self._store, self._digests = store, dict(digests)
+
+    def __getitem__(self, name: str) -> bytes:
+        return self._store.get(self._digests[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._digests)
+
+    def __len__(self) -> int:
+        return len(self._digests)
 
 
 def _write_atomic(path: Path, data: bytes) -> None:

@@ -325,7 +325,7 @@ class Coordinator:
     def _aggregate(self) -> None:
         run = self._run
         assert run is not None
-        updates = {site: self._store.get(digest) for site, digest in sorted(self._saved.updates.items())}
+        updates = self._store.view(self._saved.updates)
         try:
             offers, for_all = self._aggregator.combine(run.id, run.round, updates)
         except (FedSegError, ValueError) as error:

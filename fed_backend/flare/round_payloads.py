@@ -9,7 +9,8 @@ import numpy as np
 
 from fed_backend.errors import ReplayError
 from fed_backend.methods import Method, Update
-from fed_backend.payload import Kind, PayloadHeader, Tensors, check, decode, encode
+from fed_backend.methods.fedavg import Averaging
+from fed_backend.payload import Kind, PayloadHeader, Tensors, check, decode, encode, read_header
 from fed_backend.plan import Plan
 
 __all__ = ["HUB", "aggregate_payloads", "check_update", "global_payload"]
@@ -68,7 +69,8 @@ def aggregate_payloads(
         method: its method.
         run: identifier of the run.
         round_: number of the round.
-        updates: site -> update payload.
+        updates: site -> update payload; may read each from a disk when it is asked for, and is asked for
+            one at a time where the method is an average.
 
     Returns:
         For each sender the payload it is offered, and the payload that serves every member alike
@@ -77,19 +79,16 @@ def aggregate_payloads(
     Raises:
         ValueError: the updates cannot be combined, or combine to NaN or infinity.
     """
-    decoded = {site: decode(updates[site]) for site in sorted(updates)}
-    parts = [
-        Update(site=site, tensors=tensors, examples=header.examples) for site, (header, tensors) in decoded.items()
-    ]
-    combined = method.aggregate(parts)
+    headers = {site: read_header(updates[site]) for site in sorted(updates)}
+    examples = {site: header.examples for site, header in headers.items()}
+    parts = (Update(site, decode(updates[site])[1], count) for site, count in examples.items())
     header = _header(
-        plan,
-        "aggregate",
-        run,
-        round_,
-        examples=sum(part.examples for part in parts),
-        metrics={"sites": float(len(parts))},
+        plan, "aggregate", run, round_, examples=sum(examples.values()), metrics={"sites": float(len(headers))}
     )
+    if isinstance(method, Averaging):
+        mean = encode(header, _finite("all", method.mean(examples, parts)))
+        return dict.fromkeys(headers, mean), mean
+    combined = method.aggregate(list(parts))
     offers = {site: encode(header, _finite(site, tensors)) for site, tensors in sorted(combined.items())}
     common = set(offers.values())
     return offers, common.pop() if len(common) == 1 else None

@@ -8,10 +8,10 @@ keeps the same A.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from fed_backend.methods.base import Update
-from fed_backend.methods.mixing import checked, weighted_mean, weights_of
+from fed_backend.methods.mixing import WeightedSum, check, checked, weights_of
 from fed_backend.methods.settings import Settings
 from fed_backend.payload import Tensors
 from fed_backend.plan import Plan
@@ -36,8 +36,31 @@ class Averaging:
 
     def aggregate(self, updates: Sequence[Update]) -> Mapping[str, Tensors]:
         updates = checked(updates, self._shapes)
-        mean = weighted_mean(updates, weights_of(updates), products=self._products)
+        mean = self.mean({update.site: update.examples for update in updates}, updates)
         return {update.site: mean for update in updates}
+
+    def mean(self, examples: Mapping[str, int], updates: Iterable[Update]) -> Tensors:
+        """What every site is offered, from updates that come one by one.
+
+        Args:
+            examples: site -> n_k of all updates that will come, >= 0.
+            updates: one per site, in order of site names; only one is held at a time.
+
+        Raises:
+            ValueError: no update, one that does not match the plan, or not exactly those announced.
+        """
+        weights = dict(zip(sorted(examples), weights_of([examples[site] for site in sorted(examples)]), strict=True))
+        total, awaited = WeightedSum(self._shapes, products=self._products), iter(sorted(examples))
+        for update in updates:
+            if update.site != (expected := next(awaited, None)):
+                raise ValueError(f"the update of {update.site!r} came instead of {expected!r}")
+            check(update, self._shapes)
+            total.add(update, weights[update.site])
+        if missing := next(awaited, None):
+            raise ValueError(f"the update of {missing!r} did not come")
+        if not weights:
+            raise ValueError("nothing to average: no update")
+        return total.result()
 
 
 class FedAvg(Averaging):

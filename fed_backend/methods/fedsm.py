@@ -125,7 +125,11 @@ class FedSM:
         updates = checked(updates, self._shapes)
         for update in updates:
             self._check_update(update)
-        weights = [1 / len(updates)] * len(updates) if self.settings.equal else weights_of(updates)
+        weights = (
+            [1 / len(updates)] * len(updates)
+            if self.settings.equal
+            else weights_of([update.examples for update in updates])
+        )
         common: Tensors = {}
         for prefix in (GLOBAL, SELECTOR, FIRST_MOMENT, SECOND_MOMENT, SELECTOR_STEPS):
             common |= weighted_mean(select(updates, prefix), weights, products=self._products)

@@ -144,5 +144,5 @@ class GCML:
             ValueError: both come from one site, or either does not match the plan.
         """
         both = checked([own, visitor], self._shapes)
-        mean = weighted_mean(both, weights_of(both), products=self._products)
+        mean = weighted_mean(both, weights_of([update.examples for update in both]), products=self._products)
         return {"own": dict(own.tensors), "mean": mean, "visitor": dict(visitor.tensors)}

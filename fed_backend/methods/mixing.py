@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from fed_backend.lora import average_products, pairs
+from fed_backend.lora import ProductSum, pairs
 from fed_backend.methods.base import Update
 from fed_backend.payload import Tensors
 
-__all__ = ["checked", "mix", "select", "weighted_mean", "weights_of"]
+__all__ = ["WeightedSum", "check", "checked", "mix", "select", "weighted_mean", "weights_of"]
 
 Weights = npt.NDArray[np.float64]
 
@@ -37,11 +37,16 @@ def checked(updates: Sequence[Update], shapes: Mapping[str, tuple[int, ...]]) ->
     if len(set(sites)) != len(sites):
         raise ValueError(f"two updates from one site: {sites}")
     for update in ordered:
-        _check(update, shapes)
+        check(update, shapes)
     return ordered
 
 
-def _check(update: Update, shapes: Mapping[str, tuple[int, ...]]) -> None:
+def check(update: Update, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse an update that is not usable.
+
+    Raises:
+        ValueError: as in :func:`checked`.
+    """
     who = f"the update of {update.site!r}"
     if update.examples < 0:
         raise ValueError(f"{who} counts {update.examples} examples")
@@ -64,10 +69,10 @@ def select(updates: Sequence[Update], prefix: str) -> list[Update]:
     return [Update(u.site, {n: t for n, t in u.tensors.items() if n.startswith(prefix)}, u.examples) for u in updates]
 
 
-def weights_of(updates: Sequence[Update]) -> list[float]:
-    """n_k / n per update; equal weights where no site counted an example."""
-    total = sum(u.examples for u in updates)
-    return [u.examples / total if total else 1 / len(updates) for u in updates]
+def weights_of(examples: Sequence[int]) -> list[float]:
+    """n_k / n per site; equal weights where no site counted an example."""
+    total = sum(examples)
+    return [count / total if total else 1 / len(examples) for count in examples]
 
 
 def weighted_mean(updates: Sequence[Update], weights: Sequence[float], *, products: bool = True) -> Tensors:
@@ -78,18 +83,38 @@ def weighted_mean(updates: Sequence[Update], weights: Sequence[float], *, produc
         weights: one per update.
         products: mix LoRA pairs as products.
     """
-    result: Tensors = {}
-    first = updates[0].tensors
-    if products:
-        for a, b in pairs(list(first)):
-            factors = [(u.tensors[a], u.tensors[b]) for u in updates]
-            result[a], result[b] = average_products(factors, weights)
-    for name in sorted(first.keys() - result.keys()):
-        total = np.zeros(first[name].shape, dtype=np.float64)
-        for update, weight in zip(updates, weights, strict=True):
+    total = WeightedSum({name: tensor.shape for name, tensor in updates[0].tensors.items()}, products=products)
+    for update, weight in zip(updates, weights, strict=True):
+        total.add(update, weight)
+    return total.result()
+
+
+class WeightedSum:
+    """``sum_k weights_k w_k``, one update at a time: memory does not grow with the number of sites.
+
+    Args:
+        shapes: name -> shape of every tensor.
+        products: sum LoRA pairs as products.
+    """
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], *, products: bool = True) -> None:
+        self._pairs = {pair: ProductSum() for pair in pairs(list(shapes))} if products else {}
+        paired = {name for pair in self._pairs for name in pair}
+        self._sums = {n: np.zeros(shapes[n], dtype=np.float64) for n in sorted(shapes.keys() - paired)}
+
+    def add(self, update: Update, weight: float) -> None:
+        """Add a checked update; the order decides about the last bits."""
+        for (a, b), product in self._pairs.items():
+            product.add(update.tensors[a], update.tensors[b], weight)
+        for name, total in self._sums.items():
             total += np.multiply(weight, update.tensors[name], dtype=np.float64)
-        result[name] = total.astype(np.float32)
-    return result
+
+    def result(self) -> Tensors:
+        """The sum, float32."""
+        result = {name: total.astype(np.float32) for name, total in self._sums.items()}
+        for (a, b), product in self._pairs.items():
+            result[a], result[b] = product.factors()
+        return result
 
 
 def mix(updates: Sequence[Update], rows: Weights, *, products: bool = True) -> dict[str, Tensors]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from builders import plan, tensors
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 from fed_backend.errors import PlanError
 from fed_backend.lora import average_products, pairs
 from fed_backend.methods import Update, build_method
+from fed_backend.methods.fedavg import FedAvg
 
 PLAN = plan()
 
@@ -82,6 +86,46 @@ def test_a_rank_above_the_matrix_keeps_its_shape() -> None:
     new_a, new_b = average_products([(a, b)], [1.0])
     assert (new_a.shape, new_b.shape) == (a.shape, b.shape)
     np.testing.assert_allclose(new_b @ new_a, b @ a, atol=1e-5)
+
+
+def test_many_sites_need_no_more_memory_than_few_and_give_the_same_mean() -> None:
+    """Updates come one by one; LoRA factors turn into one product before they outgrow it."""
+    shapes = {"w": (64, 64), "x.lora_A": (2, 48), "x.lora_B": (40, 2)}
+    agreed = plan(adapter=shapes)
+
+    def stream(count: int) -> Iterator[Update]:
+        for number in range(count):
+            yield Update(f"{number:04d}", tensors(number, agreed), 1 + number % 3)
+
+    def peak(count: int) -> int:
+        method, examples = FedAvg(agreed), {f"{n:04d}": 1 + n % 3 for n in range(count)}
+        tracemalloc.start()
+        try:
+            method.mean(examples, stream(count))
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak(400) < 1.5 * peak(40)
+    got = FedAvg(agreed).mean({u.site: u.examples for u in stream(40)}, stream(40))
+    weights = np.asarray([u.examples for u in stream(40)], np.float64)
+    weights /= weights.sum()
+    np.testing.assert_allclose(
+        got["w"], sum(w * u.tensors["w"] for w, u in zip(weights, stream(40), strict=True)), atol=1e-6
+    )
+    product = sum(
+        w * u.tensors["x.lora_B"].astype(np.float64) @ u.tensors["x.lora_A"]
+        for w, u in zip(weights, stream(40), strict=True)
+    )
+    u, s, vt = np.linalg.svd(product)
+    np.testing.assert_allclose(got["x.lora_B"] @ got["x.lora_A"], (u[:, :2] * s[:2]) @ vt[:2], atol=1e-5)
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "b", "c"], ["b", "a"]])
+def test_a_stream_that_is_not_the_announced_one_is_refused(names: list[str]) -> None:
+    sent = [Update(name, tensors(1, PLAN), 1) for name in names]
+    with pytest.raises(ValueError, match=r"did not come|came instead of"):
+        FedAvg(PLAN).mean({"a": 1, "b": 1}, sent)
 
 
 def test_a_lone_half_is_no_pair() -> None:

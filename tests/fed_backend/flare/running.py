@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
+from in_process import start_payload
 
 from fed_backend.flare.processes import stop_tree
 from fed_backend.flare.provisioning import provision
@@ -25,7 +26,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 T = TypeVar("T")
 
-ADAPTER = {f"layer{i}.weight": [64, 64] for i in range(24)}
+ADAPTER = {f"blocks.{i}.weight": [64, 64] for i in range(24)}
 """0.4 MB of float32."""
 
 
@@ -38,6 +39,7 @@ def flare_plan(**changes: Any) -> Plan:
         "quorum": 2,
         "round_deadline_s": 60,
         "starters": ["north", "south"],
+        "alternatives": [{"name": "fedsca", "settings": {"tau": 0.5}}],
     }
     return parse_plan({**data, **changes})
 
@@ -66,7 +68,7 @@ class RunningFederation:
         self.folder = folder
         self.sites = sites
         self.plan = flare_plan(**changes)
-        self.kits = provision(self.plan, sites, folder / "federation")
+        self.kits = provision(self.plan, sites, folder / "federation", start=start_payload(self.plan))
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.urls: dict[str, str] = {}
         for number, site in enumerate(sites, start=1):
@@ -188,10 +190,12 @@ class RunningFederation:
         except OSError:
             return {"verdicts": {}, "statuses": {}, "trainings": 0, "training": False}
 
-    def ask(self, site: str, action: str = "start", rounds: int | None = None, run: str = "") -> tuple[str, Any]:
+    def ask(
+        self, site: str, action: str = "start", rounds: int | None = None, run: str = "", method: str | None = None
+    ) -> tuple[str, Any]:
         """Ask for rounds at ``site``; the run's id and the hub's verdict."""
         run = run or uuid.uuid4().hex
-        self.call(site, "/test/request", {"id": run, "action": action, "method": None, "rounds": rounds})
+        self.call(site, "/test/request", {"id": run, "action": action, "method": method, "rounds": rounds})
         return run, until("verdict", lambda: self.state(site)["verdicts"].get(run), 30)
 
     def status(self, site: str, run: str) -> dict[str, Any]:

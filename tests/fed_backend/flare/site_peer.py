@@ -13,14 +13,22 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 
-from fed_backend.payload import PayloadHeader, check, decode, encode
+from fed_backend.methods import build_method
+from fed_backend.payload import PayloadHeader, Tensors, check, decode, encode, read_header
 from fed_backend.plan import load_plan
+
+
+def noise_of(site: str, round_: int, scale: float, shapes: Mapping[str, tuple[int, ...]]) -> Tensors:
+    """What a site's data teach it: the same for a site and a round, different between sites."""
+    rng = np.random.default_rng([*site.encode(), round_])
+    return {name: np.float32(scale) * rng.standard_normal(shapes[name], np.float32) for name in sorted(shapes)}
 
 
 class Peer:
@@ -80,25 +88,29 @@ class Peer:
             self.training.set()
             self.trainings += 1
             time.sleep(float(settings.get("seconds", 0)))
-            start = tensors or {name: np.zeros(shape, np.float32) for name, shape in self.plan.adapter.items()}
+            plan = self.plan.under(header.method)
+            shapes = {name: plan.adapter[name] for name in build_method(plan).shared_keys()}
+            start = tensors or {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
             add = float("nan") if settings.get("nan") else float(settings["add"])
+            noise = noise_of(str(settings["name"]), header.round, float(settings.get("noise", 0)), shapes)
             update = PayloadHeader(
                 kind="update",
-                plan_sha256=self.plan.sha256,
-                base_sha256=self.plan.base_sha256,
+                plan_sha256=plan.sha256,
+                base_sha256=plan.base_sha256,
                 site=str(settings["name"]),
                 federation_round=header.federation_round,
                 round=header.round,
-                method=self.plan.method.name,
+                method=header.method,
                 examples=int(settings["examples"]),
                 parent_sha256=hashlib.sha256(data).hexdigest(),
             )
-            self.replies[key] = encode(update, {n: t + np.float32(add) for n, t in start.items()})
+            self.replies[key] = encode(update, {n: t + np.float32(add) + noise[n] for n, t in start.items()})
             self.training.clear()
         return self.replies[key]
 
     def offer(self, data: bytes) -> dict[str, object]:
-        header, tensors = check(data, self.plan, kind="aggregate", site="hub")
+        plan = self.plan.under(read_header(data).method)
+        header, tensors = check(data, plan, kind="aggregate", site="hub", keys=build_method(plan).shared_keys())
         path = self.folder / f"offer-{header.federation_round}-{header.round}.safetensors"
         path.write_bytes(data)
         self.offered.append(path.name)

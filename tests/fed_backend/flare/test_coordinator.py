@@ -10,7 +10,7 @@ import pytest
 from in_process import NAMES, PLAN, Federation, Site, small_plan, updates
 
 from fed_backend.flare.messages import Message
-from fed_backend.methods.fedavg import weighted_mean, weights_of
+from fed_backend.methods.mixing import weighted_mean, weights_of
 from fed_backend.payload import decode, read_header
 
 Make = Callable[..., Federation]
@@ -22,7 +22,7 @@ def test_every_round_offers_the_average_and_the_next_starts_from_it(make: Make) 
     assert (status["state"], status["started_by"], len(status["history"])) == ("finished", "north", 3)
     for round_ in range(3):
         sent = updates(federation, round_)
-        expected = weighted_mean(sent, weights_of(sent))
+        expected = weighted_mean(sent, weights_of([u.examples for u in sent]))
         for site in federation.sites.values():
             offered = decode(site.offers[round_])[1]
             for name, tensor in offered.items():

@@ -6,15 +6,19 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from in_process import start_payload
 from running import RunningFederation, until
+from site_peer import Peer
 
 from fed_backend.flare.engine import client_command
 from fed_backend.flare.kit import load_kit
 from fed_backend.flare.tls_check import mutual_tls_required
 from fed_backend.payload import decode
+from fed_backend.simulation import simulate
 
 pytestmark = pytest.mark.slow
 
@@ -61,6 +65,48 @@ def test_a_member_cannot_speak_in_anothers_name(federation: RunningFederation, t
     federation.terminate("liar")
     _, verdict = federation.ask("north", "stop", run="nothing")
     assert verdict["status"] == 409, "the real north is still served"
+
+
+class InProcess:
+    """What the site servers of the real federation do, in this process."""
+
+    def __init__(self, federation: RunningFederation, name: str) -> None:
+        self.name = name
+        self._peer = Peer(federation.peer(name))
+        self.offers: list[bytes] = []
+
+    def train(self, data: bytes) -> bytes:
+        return self._peer.train(data)
+
+    def offer(self, data: bytes) -> dict[str, Any]:
+        self.offers.append(data)
+        return {}
+
+
+def test_the_simulation_gives_the_tensors_of_the_real_federation(federation: RunningFederation) -> None:
+    """FedSCA: partial sharing, a mix for every site, and a memory of earlier rounds."""
+    for site in federation.sites:
+        federation.configure(site, noise=1.0)
+    try:
+        run, verdict = federation.ask("south", rounds=3, method="fedsca")
+        assert verdict["status"] == 202, verdict
+        status = federation.ended("west", run)
+        assert (status["state"], status["method"]) == ("finished", "fedsca"), status
+        sites = [InProcess(federation, name) for name in federation.sites]
+        start = start_payload(federation.plan)
+        rounds = list(simulate(federation.plan, sites, 3, method="fedsca", start=start, run=run, workers=2))
+        for number, simulated in enumerate(rounds):
+            for site in sites:
+                real = (federation.peer(site.name) / f"offer-{run}-{number}.safetensors").read_bytes()
+                assert site.offers[number] == real
+            record = status["history"][number]
+            assert sum(simulated.bytes_up.values()) == record["bytes_up"]
+            assert sum(simulated.bytes_down.values()) <= record["bytes_down"], "a message may be repeated"
+        assert len(offered(federation, "west", run, 2)) == 12, "half of the blocks"
+        assert len({site.offers[-1] for site in sites}) == 3, "every site has a mix of its own"
+    finally:
+        for site in federation.sites:
+            federation.configure(site, noise=0.0)
 
 
 def test_second_request_is_told_who_runs(federation: RunningFederation) -> None:

@@ -11,7 +11,7 @@ from builders import plan
 from in_process import NAMES, PLAN, Federation, Site, small_plan, updates
 
 from fed_backend.errors import FederationError
-from fed_backend.methods.fedavg import weighted_mean, weights_of
+from fed_backend.methods.mixing import weighted_mean, weights_of
 from fed_backend.payload import decode
 
 Make = Callable[..., Federation]
@@ -56,7 +56,7 @@ def test_updates_that_arrived_before_a_fault_of_the_hub_count(make: Make) -> Non
     for name in ("north", "south"):
         federation.sites[name].online = False  # their couriers do not come back
     status = federation.finish()
-    expected = weighted_mean(updates(federation, 0), weights_of(updates(federation, 0)))
+    expected = weighted_mean(updates(federation, 0), weights_of([u.examples for u in updates(federation, 0)]))
     offered = decode(west.offers[0])[1]
     np.testing.assert_array_equal(offered["conv.weight"], expected["conv.weight"])
     assert status["state"] == "finished"

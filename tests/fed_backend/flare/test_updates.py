@@ -10,7 +10,7 @@ import pytest
 from in_process import PLAN, Federation, Site, small_plan, updates
 
 from fed_backend.flare.messages import Message
-from fed_backend.methods.fedavg import weighted_mean, weights_of
+from fed_backend.methods.mixing import weighted_mean, weights_of
 from fed_backend.payload import Tensors, decode
 
 Make = Callable[..., Federation]
@@ -46,7 +46,7 @@ def test_an_update_that_does_not_fit_is_refused_by_name(make: Make, spoil: Any, 
     assert record["state"] == "failed"
     assert reason in record["reason"]
     sent = [u for u in updates(federation, 0) if u.site != "south"]
-    expected = weighted_mean(sent, weights_of(sent))
+    expected = weighted_mean(sent, weights_of([u.examples for u in sent]))
     offered = decode(federation.sites["north"].offers[0])[1]
     np.testing.assert_array_equal(offered["conv.weight"], expected["conv.weight"])
     assert not federation.sites["south"].offers
