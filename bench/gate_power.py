@@ -55,7 +55,7 @@ def table(rates: list[dict[str, float]], rule: GateRule) -> str:
         "# How often the gate promotes",
         "",
         f"{SITES} simulated sites per figure; margin {rule.margin}, confidence {rule.confidence:.0%}, one label;",
-        "a normal change of Dice per case around the truth in the head, with the stated standard deviation. `make bench-gate`.",
+        "a normal change of Dice per case around the truth in the head, with the stated deviation. `make bench-gate`.",
     ]
     for spread in SPREADS:
         lines += ["", f"Standard deviation of the change between cases {spread}:", ""]
