@@ -34,6 +34,7 @@ from slicer.ScriptedLoadableModule import (
 )
 
 TICK_MILLISECONDS = 50
+BUSY_MILLISECONDS = 5
 SECTIONS = (Notices, Site, Cases, Segment, Submit, Learning, Federation, Settings)
 
 
@@ -74,10 +75,10 @@ class SettingsStore:
 class FedSegLogic(ScriptedLoadableModuleLogic):
     """Ties the library to Slicer: its scene, its settings, its temporary folder."""
 
-    def __init__(self, changed):
+    def __init__(self, changed, wake):
         ScriptedLoadableModuleLogic.__init__(self)
         folder = Path(slicer.app.temporaryPath)
-        self.controller = Controller(SlicerScene(), SettingsStore(), changed, folder=folder)
+        self.controller = Controller(SlicerScene(), SettingsStore(), changed, wake=wake, folder=folder)
 
 
 class FedSegWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMixin):
@@ -92,12 +93,12 @@ class FedSegWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMixin
     def setup(self):
         """Build the panel (called by Slicer once)."""
         ScriptedLoadableModuleWidget.setup(self)
-        self.logic = FedSegLogic(self.updateGUI)
-        self.controller = self.logic.controller
         self.timer = qt.QTimer()
         self.timer.setInterval(TICK_MILLISECONDS)
         self.timer.connect("timeout()", self.onTick)
-        shell = Shell(self.controller, self.resourcePath, self._wake)
+        self.logic = FedSegLogic(self.updateGUI, self._wake)
+        self.controller = self.logic.controller
+        shell = Shell(self.controller, self.resourcePath, lambda: slicer.util.mainWindow() or self.parent)
         self.sections = [section(shell) for section in SECTIONS]
         for section in self.sections:
             self.layout.addWidget(section.root)
@@ -107,6 +108,16 @@ class FedSegWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMixin
             slicer.app.applicationLogic().GetInteractionNode(), vtk.vtkCommand.ModifiedEvent, self.onMouseModeChanged
         )
         self.updateGUI(self.controller.view)
+
+    def enter(self):
+        """The module is shown."""
+        for section in self.sections:
+            section.enter()
+
+    def exit(self):
+        """Another module is shown."""
+        for section in self.sections:
+            section.exit()
 
     def cleanup(self):
         """Stop everything (called when the module is reloaded or Slicer ends)."""
@@ -120,13 +131,14 @@ class FedSegWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMixin
     def onTick(self):
         """Deliver what the background found; rest when there is nothing to wait for."""
         self.controller.tick()
-        if not self.controller.active:
+        if self.controller.active:
+            self.timer.setInterval(BUSY_MILLISECONDS if self.controller.busy else TICK_MILLISECONDS)
+        else:
             self.timer.stop()
 
     def onSceneClose(self, caller, event):
         """The scene is about to be emptied."""
         self.controller.scene_closed()
-        self._wake()
 
     def onMouseModeChanged(self, caller, event):
         """Pointing may have been ended from elsewhere (Escape, another tool)."""
@@ -141,7 +153,9 @@ class FedSegWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMixin
             section.draw(view)
 
     def _wake(self):
-        if self.controller.active and not self.timer.active:
+        """Something was asked for: look for its result soon."""
+        self.timer.setInterval(BUSY_MILLISECONDS)
+        if not self.timer.active:
             self.timer.start()
 
 

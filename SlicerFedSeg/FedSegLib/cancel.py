@@ -34,6 +34,10 @@ class CancelSwitch:
         for teardown in teardowns:
             teardown()
 
+    def wait(self, seconds: float) -> bool:
+        """Wait for somebody to cancel; True when somebody did."""
+        return self._on.wait(seconds)
+
     def check(self) -> None:
         """Raise Cancelled if switched on."""
         if self._on.is_set():

@@ -14,13 +14,14 @@ from .connection import Connection
 from .consent import Consent
 from .errors import ActionNotPossible, FedSegError
 from .panel import Panel
+from .prompting import Prompting
 from .protocol import LabelSchema, Mask, NextCase, Prompts, Receipt
 from .settings import Settings
-from .state import Action, CaseView, Notice, Phase, Tone
+from .state import Action, CaseView, Notice, Phase, Tone, why_not
 from .worker import Report
 
 if TYPE_CHECKING:
-    from .scene import Pointer, SceneCase
+    from .scene import SceneCase
 
 
 class CaseScene(Protocol):
@@ -28,13 +29,11 @@ class CaseScene(Protocol):
 
     def open_image(self, path: Path, name: str, schema: LabelSchema) -> SceneCase: ...
     def close_case(self, case: SceneCase) -> None: ...
+    def put_away(self, case: SceneCase) -> None: ...
     def has_marks(self, case: SceneCase) -> bool: ...
     def show_mask(self, case: SceneCase, mask: Mask, folder: Path) -> None: ...
     def export_mask(self, case: SceneCase, path: Path, *, allow_empty: bool = False) -> None: ...
     def prompts(self, case: SceneCase) -> Prompts: ...
-    def clear_prompts(self, case: SceneCase) -> None: ...
-    def point(self, case: SceneCase, pointer: Pointer) -> None: ...
-    def stop_pointing(self) -> None: ...
 
 
 class CaseWork:
@@ -43,7 +42,7 @@ class CaseWork:
     Args:
         panel: the view and the foreground job.
         connection: the site.
-        scene: where cases are opened.
+        scene: where cases are opened. prompting: the mouse's tools.
         folder: private folder for temporary files.
         clock: monotonic seconds.
     """
@@ -54,6 +53,7 @@ class CaseWork:
         connection: Connection,
         settings: Settings,
         scene: CaseScene,
+        prompting: Prompting,
         folder: Path,
         clock: Callable[[], float],
     ) -> None:
@@ -61,6 +61,7 @@ class CaseWork:
         self._connection = connection
         self._settings = settings
         self._scene = scene
+        self._prompting = prompting
         self._folder = folder
         self._clock = clock
         self._case: SceneCase | None = None
@@ -75,6 +76,8 @@ class CaseWork:
     def choose_model(self, name: str) -> None:
         """Segment with this model from now on."""
         self._panel.change(model=name)
+        if why_not(self._panel.view, Action.PROMPT) is not None and self._prompting.tool:
+            self._prompting.stop()
 
     def next_case(self, strategy: str) -> None:
         """Ask the site for a case, fetch its image and open it; an unsubmitted mask needs a second press."""
@@ -114,8 +117,10 @@ class CaseWork:
         finally:
             path.unlink(missing_ok=True)  # the image must not stay on this computer's disk
         if self._case is not None:
+            self._prompting.end()
             self._scene.close_case(self._case)
         self._case, self._opened_at = opened, self._clock()
+        self._prompting.begin(opened, chosen.id)
         self._panel.to(Phase.OPEN, case=CaseView(chosen.id, chosen.reason))
 
     def segment(self) -> None:
@@ -127,7 +132,7 @@ class CaseWork:
         """Ask the chosen model for a mask of one structure, from the points and the box placed."""
         if not self._panel.can(Action.PROMPT):
             return
-        self._scene.stop_pointing()
+        self._prompting.stop()
         prompts = self._panel.guarded(lambda: self._scene.prompts(self._need_case()))
         if prompts is None:
             return
@@ -152,20 +157,6 @@ class CaseWork:
             self._panel.to(Phase.OPEN, case=seen)
 
         self._panel.run(Phase.SEGMENTING, f"{request.model} is segmenting …", work, done, Phase.OPEN)
-
-    def point(self, pointer: Pointer) -> None:
-        """Let the next clicks place points or the box."""
-        if self._panel.can(Action.PROMPT):
-            self._panel.guarded(lambda: self._scene.point(self._need_case(), pointer))
-
-    def stop_pointing(self) -> None:
-        """Give the mouse back to Slicer."""
-        self._scene.stop_pointing()
-
-    def clear_prompts(self) -> None:
-        """Remove the points and the box."""
-        if self._case is not None:
-            self._scene.clear_prompts(self._case)
 
     def submit(self, *, nothing_to_mark: bool = False) -> None:
         """Check the segmentation and send it as the correction of the case."""
@@ -206,11 +197,13 @@ class CaseWork:
 
         self._panel.run(Phase.SUBMITTING, f"Sending the mask of '{case.id}' …", work, done, Phase.OPEN)
 
-    def forget(self) -> None:
-        """Let go of the case; its nodes stay in the scene."""
+    def forget(self, *, scene_gone: bool = False) -> None:
+        """Let go of the case; its image and its segmentation stay in the scene, points and scribbles do not."""
+        self._prompting.end()
+        if self._case is not None and not scene_gone:
+            self._scene.put_away(self._case)
         self._case = None
         self._leaving = False
-        self._scene.stop_pointing()
 
     def _case_view(self) -> CaseView:
         case = self._panel.view.case

@@ -17,6 +17,7 @@ from .cancel import CancelSwitch
 from .consent import Consent
 from .errors import ConsentMissing, NotFound, ProtocolError
 from .fields import Fields, parse_object
+from .live.calls import SessionCalls
 from .multipart import parse_multipart
 from .progress import Federation, Learning, Round, federation, learning, round_id, round_status
 from .protocol import LabelSchema, Mask, NextCase, Prompts, Receipt, SiteInfo, mask, next_case, receipt, site_info
@@ -72,6 +73,11 @@ class SiteClient:
     def address(self) -> Address:
         """The site's address."""
         return self._transport.address
+
+    @property
+    def sessions(self) -> SessionCalls:
+        """Interactive sessions of the site."""
+        return SessionCalls(self._transport, self._timeouts.transfer, self._timeouts.infer)
 
     def sign_in(self, user: str, password: str, cancel: CancelSwitch | None = None) -> None:
         """Exchange name and password for a token, and use it from now on.

@@ -12,17 +12,25 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 from .address import Address
 from .casework import CaseScene, CaseWork
 from .client import SiteClient
 from .connection import Connect, Connection
 from .consent import ConsentBook, Store
+from .live.propagating import Propagating
+from .live.work import LiveWork
 from .panel import Panel
+from .prompting import PointingScene, Prompting
 from .settings import Settings
 from .state import CONNECTED, Action, Notice, Phase, View
 from .transport import Transport
 from .worker import Lane, Mailbox
+
+
+class WorkScene(CaseScene, PointingScene, Protocol):
+    """What all of the work needs of the scene."""
 
 
 def connect_over_http(address: Address, ca_file: Path | None) -> SiteClient:
@@ -42,6 +50,7 @@ class Controller:
         scene: where cases are opened.
         store: settings and consents.
         changed: called with every new View, on the GUI thread.
+        wake: called when :meth:`tick` is needed again.
         connect: makes a client for an address and a CA file.
         folder: for temporary files; a private sub-folder is made in it and removed by :meth:`close`.
         clock: monotonic seconds. now: ISO 8601 time.
@@ -49,23 +58,28 @@ class Controller:
 
     def __init__(
         self,
-        scene: CaseScene,
+        scene: WorkScene,
         store: Store,
         changed: Callable[[View], None],
         *,
+        wake: Callable[[], None] = lambda: None,
         connect: Connect = connect_over_http,
         folder: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], str] = utc_now,
     ) -> None:
-        self._mailbox = Mailbox()
-        self._lanes = (Lane("actions", self._mailbox), Lane("watching", self._mailbox))
+        self._mailbox = Mailbox(wake)
+        names = ("actions", "watching", "prompts", "propagation")
+        self._lanes = tuple(Lane(name, self._mailbox) for name in names)
         self._folder = tempfile.TemporaryDirectory(prefix="fedseg-", dir=folder, ignore_cleanup_errors=True)
         self._panel = Panel(self._mailbox, self._lanes[0], changed)
         self.settings = Settings(store)
         consents = ConsentBook(store, now)
         self.connection = Connection(self._panel, self._lanes[1], self.settings, consents, connect, clock)
-        self.casework = CaseWork(self._panel, self.connection, self.settings, scene, self.folder, clock)
+        self.live = LiveWork(self._panel, self.connection, self._lanes[2], clock)
+        propagating = Propagating(self._panel, self._lanes[3], self.live.fetch_changes)
+        self.prompting = Prompting(self._panel, self.connection, scene, self.live, propagating)
+        self.casework = CaseWork(self._panel, self.connection, self.settings, scene, self.prompting, self.folder, clock)
 
     @property
     def view(self) -> View:
@@ -82,6 +96,11 @@ class Controller:
         """True while :meth:`tick` has anything to do; the widget's timer runs only then."""
         return self.connection.watch is not None or self._mailbox.pending > 0
 
+    @property
+    def busy(self) -> bool:
+        """True while something is under way whose result should be shown at once."""
+        return self._mailbox.pending > 0
+
     def tick(self) -> None:
         """Deliver results and poll if due; every 50 ms from the GUI thread (see worker.py for why it waits)."""
         if self.connection.watch is not None:
@@ -95,8 +114,8 @@ class Controller:
     def disconnect(self) -> None:
         """Leave the server; what is in the scene stays there."""
         self._panel.drop_job()
+        self.casework.forget()  # its last words to the site need the connection
         self.connection.leave()
-        self.casework.forget()
         self._panel.show(View(address=self.view.address))
 
     def scene_closed(self) -> None:
@@ -104,7 +123,7 @@ class Controller:
         if self.view.case is None:
             return
         self._panel.drop_job()
-        self.casework.forget()
+        self.casework.forget(scene_gone=True)
         self.connection.forget_waiting()
         if self.view.phase in CONNECTED:
             notice = Notice("The scene was closed, and the case with it.", "Press 'Next case' to go on.")
@@ -115,6 +134,7 @@ class Controller:
     def close(self) -> None:
         """Stop everything and remove temporary files; the scene keeps the person's work."""
         self._panel.drop_job()
+        self.casework.forget()
         self.connection.leave()
         for lane in self._lanes:
             lane.close()

@@ -102,10 +102,15 @@ class Panel:
             self._view = view
             self._changed(view)
 
+    def ask_sign_in(self, error: SignInNeeded) -> None:
+        """The site wants to know who asks, in the middle of something."""
+        self.drop_job()
+        self.signed_out()
+        self.to(Phase.SIGN_IN, notice=notice_of(error))
+
     def _fail(self, error: Exception, back: Phase) -> None:
         if isinstance(error, SignInNeeded):
-            self.signed_out()
-            self.to(Phase.SIGN_IN, notice=notice_of(error))
+            self.ask_sign_in(error)
         elif isinstance(error, Cancelled):
             self.to(back, notice=Notice("Stopped."))
         else:

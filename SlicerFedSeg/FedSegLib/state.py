@@ -45,6 +45,9 @@ class Action(Enum):
     NEXT = "open a case"
     SEGMENT = "segment"
     PROMPT = "use points and a box"
+    UNDO = "undo"
+    REDO = "redo"
+    PROPAGATE = "propagate"
     SUBMIT = "submit"
     LEARN = "start learning"
     STOP_LEARNING = "stop learning"
@@ -72,10 +75,15 @@ _ACTIONS: dict[Phase, frozenset[Action]] = {
     Phase.SIGN_IN: frozenset({Action.SIGN_IN, Action.DISCONNECT}),
     Phase.READY: frozenset({Action.DISCONNECT, Action.NEXT}),
     Phase.FETCHING: frozenset({Action.CANCEL, Action.DISCONNECT}),
-    Phase.OPEN: frozenset({Action.DISCONNECT, Action.NEXT, Action.SEGMENT, Action.PROMPT, Action.SUBMIT}),
+    Phase.OPEN: frozenset(
+        {Action.DISCONNECT, Action.NEXT, Action.SEGMENT, Action.PROMPT, Action.SUBMIT}
+        | {Action.UNDO, Action.REDO, Action.PROPAGATE}
+    ),
     Phase.SEGMENTING: frozenset({Action.CANCEL, Action.DISCONNECT}),
     Phase.SUBMITTING: frozenset({Action.CANCEL, Action.DISCONNECT}),
 }
+
+_PROMPTING = frozenset({Action.PROMPT, Action.UNDO, Action.REDO, Action.PROPAGATE})
 
 CONNECTED = frozenset({Phase.READY, Phase.FETCHING, Phase.OPEN, Phase.SEGMENTING, Phase.SUBMITTING})
 
@@ -123,6 +131,25 @@ class CaseView:
 
 
 @dataclass(frozen=True)
+class LiveView:
+    """Prompting of the open case.
+
+    Attributes:
+        tool: what the mouse places in the slice views now, "" for nothing.
+        label: the structure that prompts are about.
+        asking: a request is under way.
+        propagating: how far a propagation is, in words; "" when none runs.
+    """
+
+    tool: str = ""
+    label: str = ""
+    asking: bool = False
+    can_undo: bool = False
+    can_redo: bool = False
+    propagating: str = ""
+
+
+@dataclass(frozen=True)
 class View:
     """Everything the panel shows.
 
@@ -137,6 +164,7 @@ class View:
     site: SiteInfo | None = None
     case: CaseView | None = None
     model: str = ""
+    live: LiveView = LiveView()
     notice: Notice | None = None
     busy: Busy | None = None
     testing: bool = False
@@ -182,13 +210,13 @@ def why_not(view: View, action: Action) -> str | None:
         return _why_not_shared(view, action)
     if action not in _ACTIONS[view.phase]:
         return _not_now(view)
-    if view.consent_text is not None and action in (Action.NEXT, Action.SEGMENT, Action.PROMPT, Action.SUBMIT):
+    if view.consent_text is not None and action not in (Action.DISCONNECT, Action.CANCEL):
         return "Answer the question about sending first."
     site = view.site
-    if action is Action.PROMPT and site is not None:
-        model = site.model(view.model)
-        if model is None or not model.prompts:
-            return f"The model '{view.model}' segments by itself; it does not understand points or a box."
+    if action in (Action.NEXT, Action.SEGMENT, Action.SUBMIT) and (view.live.asking or view.live.propagating):
+        return "Wait until the model has answered."
+    if action in _PROMPTING and site is not None:
+        return _why_not_prompt(view, site, action)
     if action is Action.SEGMENT and site is not None:
         model = site.model(view.model)
         if model is None:
@@ -197,6 +225,23 @@ def why_not(view: View, action: Action) -> str | None:
             return f"The model '{view.model}' needs points."
     if action is Action.SUBMIT and site is not None and site.role == "viewer":
         return "Your role 'viewer' may look, not submit."
+    return None
+
+
+def _why_not_prompt(view: View, site: SiteInfo, action: Action) -> str | None:
+    model = site.model(view.model)
+    if model is None or not model.prompts:
+        return f"The model '{view.model}' segments by itself; it does not understand points or a box."
+    if action is Action.UNDO:
+        return None if view.live.can_undo else "There is nothing to undo."
+    if action is Action.REDO:
+        return None if view.live.can_redo else "There is nothing to do again."
+    if action is Action.PROPAGATE:
+        if site.stock:
+            return "A stock MONAI Label server cannot propagate."
+        if view.live.propagating:
+            return "A propagation is running."
+        return None if view.live.can_undo else "Prompt a slice first."
     return None
 
 

@@ -75,6 +75,15 @@ def answered_by(mask: Mask, total: float) -> str:
     return f"{mask.version or mask.model} · {total:.1f} s"
 
 
+def live_answer(version: str, waited: float, at_site: float) -> str:
+    """Which version answered a prompt, and how long that took.
+
+    Args:
+        waited: seconds until the person saw it. at_site: milliseconds of these at the site.
+    """
+    return f"{version} · {waited * 1000:.0f} ms ({at_site:.0f} at the site)"
+
+
 def receipt_words(receipt: Receipt) -> Notice:
     """What became of a submitted mask."""
     words = [f"'{receipt.case}' is submitted."]

@@ -47,9 +47,14 @@ class Work(Protocol[T_co]):
 
 
 class Mailbox:
-    """Where every lane leaves its news for the GUI thread."""
+    """Where every lane leaves its news for the GUI thread.
 
-    def __init__(self) -> None:
+    Args:
+        wake: called (GUI thread) when there is something to wait for; the widget starts its timer.
+    """
+
+    def __init__(self, wake: Callable[[], None] = lambda: None) -> None:
+        self._wake = wake
         self._messages: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._arrived = threading.Event()
         self._pending = 0  # touched by the GUI thread only: jobs submitted and not yet delivered
@@ -67,6 +72,17 @@ class Mailbox:
     def expect(self) -> None:
         """Note that one more job will end (GUI thread)."""
         self._pending += 1
+        self._wake()
+
+    def later(self, call: Callable[[], None]) -> None:
+        """Make a call at the next delivery (GUI thread): not within the event that it answers."""
+
+        def run() -> None:
+            self.settled()
+            call()
+
+        self.expect()
+        self.post(run)
 
     def settled(self) -> None:
         """Note that one job has ended (GUI thread)."""

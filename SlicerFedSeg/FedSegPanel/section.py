@@ -13,13 +13,13 @@ class Shell:
     Args:
         controller: the library's controller.
         resource: gives the path of a file in the module's Resources.
-        wake: called after every click; starts the timer if there is work.
+        window: gives the widget whose window keys belong to.
     """
 
-    def __init__(self, controller, resource, wake):
+    def __init__(self, controller, resource, window):
         self.controller = controller
         self.resource = resource
-        self.wake = wake
+        self.window = window
 
 
 class Section:
@@ -58,12 +58,13 @@ class Section:
 
     def on_click(self, button, action):
         """Do ``action`` when the button is clicked."""
-        button.connect("clicked()", lambda: self.do(action))
+        button.connect("clicked()", action)
 
-    def do(self, action):
-        """Do something that may start work in the background."""
-        action()
-        self.shell.wake()
+    def enter(self):
+        """The module is shown."""
+
+    def exit(self):
+        """Another module is shown."""
 
     def mouse_mode_changed(self, placing):
         """The mouse now places something in the views (or no longer does)."""

@@ -30,7 +30,7 @@ class Site(Section):
         self.on_click(ui.connectButton, lambda: connection.connect(ui.serverBox.currentText))
         self.on_click(ui.disconnectButton, self.controller.disconnect)
         self.on_click(ui.signInButton, self._sign_in)
-        ui.passwordEdit.connect("returnPressed()", lambda: self.do(self._sign_in))
+        ui.passwordEdit.connect("returnPressed()", self._sign_in)
 
     def _sign_in(self):
         self.controller.connection.sign_in(self.ui.userEdit.text, self.ui.passwordEdit.text)

@@ -86,6 +86,12 @@ class PanelDriver:
         QtTest.QTest.keyClicks(field, text)
         self.process()
 
+    def key(self, key: str) -> None:
+        """A key pressed anywhere in the window."""
+        self.frame.activateWindow()
+        QtTest.QTest.keyClick(self.frame, getattr(QtCore.Qt.Key, f"Key_{key}"))
+        self.process()
+
     def choose(self, box: Any, text: str) -> None:
         """Choose an item of a combo box."""
         position = box.findText(text)

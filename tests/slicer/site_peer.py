@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
+import session_peer
 from volume_files import nrrd
 
 Reply = Callable[["Handler"], None]
@@ -85,6 +86,7 @@ class SitePeer:
             "plan": {"name": "glioma", "sha256": "0", "method": "fedavg", "model": "unet", "rounds": 3}, "rounds": [],
         }  # fmt: skip
         self.round: dict[str, Any] = {}
+        self.sessions = session_peer.Desk(SHAPE, LABELS)
         self.received: list[Received] = []
         self.replies: dict[tuple[str, str], Reply] = {}
         self.gates: dict[tuple[str, str], threading.Event] = {}
@@ -144,7 +146,8 @@ class SitePeer:
 
     def info(self) -> dict[str, Any]:
         """Reply of /info/."""
-        models = {name: {"type": "segmentation", "labels": LABELS, "dimension": 3} for name in ("unet", "sam")}
+        kinds = {"unet": "segmentation", "sam": "deepedit" if self.stock else "segmentation"}
+        models = {name: {"type": kind, "labels": LABELS, "dimension": 3} for name, kind in kinds.items()}
         info: dict[str, Any] = {
             "name": "Canned", "version": "0.8.5", "labels": LABELS, "models": models, "trainers": {},
             "strategies": {"random": {}, "uncertainty": {}}, "datastore": {"total": len(self.cases)},
@@ -217,6 +220,12 @@ class Handler(BaseHTTPRequestHandler):
                 self.send_json({"image": item.query["image"], "label": "x", **more})
             case (method, "learning") if not peer.stock:
                 self._learning(method)
+            case (method, "sessions", *rest) if not peer.stock:
+                status, reply = peer.sessions.answer(method, rest, item.query, item.body)
+                if isinstance(reply, bytes):
+                    self.send_bytes(reply, {"Content-Type": "application/x-fedseg-mask"}, status)
+                else:
+                    self.send_json(reply, status)
             case (method, "federation", *rest) if not peer.stock:
                 self._federation(method, rest)
             case _:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -193,62 +192,6 @@ def test_an_unsubmitted_mask_is_not_left_by_accident(panel: PanelDriver, peer: S
     panel.shoot("09-not-submitted")
     panel.click(panel.ui.nextButton)
     panel.until(lambda: panel.view.case.id == "case-02", "for the next case")
-
-
-def place(panel: PanelDriver, scene: Any, button: Any, ijk: tuple[int, int, int]) -> None:
-    """Press a pointing button; what a click in a slice view does then is adding a point to the active node."""
-    import slicer
-
-    panel.click(button)
-    logic = slicer.app.applicationLogic()
-    assert logic.GetInteractionNode().GetCurrentInteractionMode() == logic.GetInteractionNode().Place
-    node = scene.GetNodeByID(logic.GetSelectionNode().GetActivePlaceNodeID())
-    node.AddControlPointWorld(*(site_peer.AFFINE @ [*ijk, 1])[:3])
-    panel.process()
-
-
-def test_points_are_asked_consent_for_and_sent_in_voxels(panel: PanelDriver, scene: Any, peer: SitePeer) -> None:
-    panel.connect(peer.url)
-    panel.open_case()
-    assert not panel.ui.promptPanel.visible
-    panel.choose(panel.ui.modelBox, "sam")
-    panel.choose(panel.ui.structureBox, "tumour")
-    panel.click(panel.ui.segmentPromptsButton)
-    assert "no points and no box" in panel.says
-    place(panel, scene, panel.ui.includeButton, (14, 10, 6))
-    assert panel.ui.includeButton.checked
-    place(panel, scene, panel.ui.excludeButton, (2, 3, 4))
-    assert not panel.ui.includeButton.checked
-    panel.shoot("10-points")
-    panel.click(panel.ui.segmentPromptsButton)
-    assert panel.ui.consentFrame.visible
-    panel.click(panel.ui.declineButton)
-    assert "Nothing was sent" in panel.says
-    assert peer.count("POST", "/infer/sam") == 0
-    panel.click(panel.ui.segmentPromptsButton)
-    panel.click(panel.ui.agreeButton)
-    panel.until(lambda: "sam-0001" in panel.ui.answerLabel.text, "for the mask")
-    panel.shoot("10-prompted")
-    params = json.loads(peer.wait_for("POST", "/infer/sam")[0].form["params"])
-    assert (params["label"], params["foreground"], params["background"]) == ("tumour", [[14, 10, 6]], [[2, 3, 4]])
-    panel.click(panel.ui.clearButton)
-    panel.click(panel.ui.segmentPromptsButton)
-    assert "no points and no box" in panel.says
-
-
-def test_pointing_ends_with_slicers_own_mouse_mode(panel: PanelDriver, peer: SitePeer) -> None:
-    import slicer
-
-    panel.connect(peer.url)
-    panel.open_case()
-    panel.choose(panel.ui.modelBox, "sam")
-    panel.click(panel.ui.boxButton)
-    assert panel.ui.boxButton.checked
-    slicer.app.applicationLogic().GetInteractionNode().SwitchToViewTransformMode()  # as Escape does
-    assert not panel.ui.boxButton.checked
-    panel.click(panel.ui.includeButton)
-    panel.click(panel.ui.includeButton)
-    assert not panel.ui.includeButton.checked
 
 
 def test_an_empty_mask_must_be_meant(panel: PanelDriver, peer: SitePeer) -> None:

@@ -3,7 +3,8 @@
 Coordinates: arrays [k, j, i]; affines voxel (i, j, k) -> RAS millimetres; world = RAS after all transforms.
 """
 
+from .canvas import Canvas
 from .case import SceneCase, SlicerScene
-from .pointers import Pointer
+from .pointers import SCRIBBLES, Pointer
 
-__all__ = ["Pointer", "SceneCase", "SlicerScene"]
+__all__ = ["SCRIBBLES", "Canvas", "Pointer", "SceneCase", "SlicerScene"]

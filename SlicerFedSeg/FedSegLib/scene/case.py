@@ -6,9 +6,10 @@ Segments are known by the names of the site's label schema, never by their order
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import slicer
@@ -16,21 +17,40 @@ import slicer
 from ..errors import GeometryMismatch
 from ..grid import merge_labels, split_labels
 from ..protocol import LabelSchema, Mask, Prompts
-from .pointers import Pointer, box_node, point_node, read_box, read_points, world_to_ijk
+from .pointers import (
+    SCRIBBLES,
+    Pointer,
+    box_node,
+    lasso_node,
+    point_node,
+    read_box,
+    read_points,
+    scribble_node,
+    world_to_ijk,
+)
 from .segments import follow, lay_out, named_segments, refuse_foreign, segment_mask, write_masks
 from .volumes import find_node, load_volume, read_labels, shape_kji, volume_grid, write_labels
+
+if TYPE_CHECKING:
+    from .canvas import Canvas
 
 _WITHOUT_POSITIONS = (".png", ".jpg", ".jpeg", ".bmp")
 
 
 @dataclass(frozen=True)
 class SceneCase:
-    """Ids of the nodes of an open case; ``positions`` is False for kinds of image that store none."""
+    """Ids of the nodes of an open case.
+
+    Attributes:
+        scribbles: a segmentation that strokes are painted in.
+        positions: False for kinds of image that store none.
+    """
 
     name: str
     volume: str
     segmentation: str
     pointers: dict[Pointer, str]
+    scribbles: str
     schema: LabelSchema
     positions: bool
 
@@ -57,17 +77,27 @@ class SlicerScene:
             Pointer.INCLUDE: point_node(f"{name} include", (0.1, 0.8, 0.2)),
             Pointer.EXCLUDE: point_node(f"{name} exclude", (0.9, 0.15, 0.1)),
             Pointer.BOX: box_node(f"{name} box"),
+            Pointer.LASSO: lasso_node(f"{name} lasso"),
         }
+        scribbles = scribble_node(f"{name} scribbles", volume)
         logic = slicer.app.applicationLogic()
         logic.GetSelectionNode().SetActiveVolumeID(volume.GetID())
         logic.PropagateVolumeSelection(1)
         positions = path.suffix.lower() not in _WITHOUT_POSITIONS
-        return SceneCase(name, volume.GetID(), segmentation.GetID(), pointers, schema, positions)
+        return SceneCase(name, volume.GetID(), segmentation.GetID(), pointers, scribbles, schema, positions)
 
     def close_case(self, case: SceneCase) -> None:
         """Remove the case's nodes; those that are gone already are no matter."""
+        self.put_away(case)
+        for node_id in (case.segmentation, case.volume):
+            node = slicer.mrmlScene.GetNodeByID(node_id)
+            if node is not None:
+                slicer.mrmlScene.RemoveNode(node)
+
+    def put_away(self, case: SceneCase) -> None:
+        """Remove what only prompting needs; image and segmentation stay."""
         self.stop_pointing()
-        for node_id in (*case.pointers.values(), case.segmentation, case.volume):
+        for node_id in (*case.pointers.values(), case.scribbles):
             node = slicer.mrmlScene.GetNodeByID(node_id)
             if node is not None:
                 slicer.mrmlScene.RemoveNode(node)
@@ -125,16 +155,29 @@ class SlicerScene:
         write_labels(merge_labels(masks, case.schema, allow_empty=allow_empty), volume, path)
 
     def point(self, case: SceneCase, pointer: Pointer) -> None:
-        """Let the next clicks in the slice views place points (or the box) until :meth:`stop_pointing`."""
+        """Let the next clicks in the slice views place points (or a shape) until :meth:`stop_pointing`.
+
+        Scribbles are painted, not placed: the panel's editor does that.
+        """
+        if pointer in SCRIBBLES:
+            self.stop_pointing()
+            return
+        shape = pointer in (Pointer.BOX, Pointer.LASSO)
         node = find_node(case.pointers[pointer], "The case's points")
         logic = slicer.app.applicationLogic()
         selection, interaction = logic.GetSelectionNode(), logic.GetInteractionNode()
         selection.SetReferenceActivePlaceNodeClassName(node.GetClassName())
         selection.SetActivePlaceNodeID(node.GetID())
-        if pointer is Pointer.BOX:
+        if shape:
             node.RemoveAllControlPoints()
-        interaction.SetPlaceModePersistence(0 if pointer is Pointer.BOX else 1)
+        interaction.SetPlaceModePersistence(0 if shape else 1)
         interaction.SetCurrentInteractionMode(interaction.Place)
+
+    def canvas(self, case: SceneCase, placed: Callable[[Pointer], None]) -> Canvas:
+        """Listen to what is placed on the case."""
+        from .canvas import Canvas  # it needs this file's SceneCase
+
+        return Canvas(case, placed)
 
     def stop_pointing(self) -> None:
         """Give the mouse back to Slicer."""

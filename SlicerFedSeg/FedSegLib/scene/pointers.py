@@ -25,6 +25,13 @@ class Pointer(Enum):
     INCLUDE = "include"
     EXCLUDE = "exclude"
     BOX = "box"
+    LASSO = "lasso"
+    SCRIBBLE_IN = "scribble"
+    SCRIBBLE_OUT = "erase by scribble"
+
+
+SCRIBBLES = frozenset({Pointer.SCRIBBLE_IN, Pointer.SCRIBBLE_OUT})
+"""Painted with the Segment Editor; the others are placed as markups."""
 
 
 def point_node(name: str, color: tuple[float, float, float]) -> str:
@@ -43,6 +50,60 @@ def box_node(name: str) -> str:
     node.CreateDefaultDisplayNodes()
     node.GetDisplayNode().SetFillOpacity(0.05)
     return str(node.GetID())
+
+
+def lasso_node(name: str) -> str:
+    """A node for a closed outline; returns its id."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsClosedCurveNode", name)
+    node.SetCurveTypeToLinear()
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetPropertiesLabelVisibility(False)
+    display.SetPointLabelsVisibility(False)
+    return str(node.GetID())
+
+
+def scribble_node(name: str, volume: Any) -> str:
+    """A segmentation to paint strokes in, inside and outside the structure; returns its id."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    node.CreateDefaultDisplayNodes()
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    node.GetSegmentation().AddEmptySegment("draw", "draw", (0.1, 0.8, 0.2))
+    node.GetSegmentation().AddEmptySegment("erase", "erase", (0.9, 0.15, 0.1))
+    return str(node.GetID())
+
+
+def defined_points(node_id: str) -> list[tuple[float, float, float]]:
+    """World positions of the points that are placed (not the one under the mouse)."""
+    node = find_node(node_id, "The case's points")
+    return [
+        tuple(node.GetNthControlPointPositionWorld(position))
+        for position in range(node.GetNumberOfControlPoints())
+        if node.GetNthControlPointPositionStatus(position) == node.PositionDefined
+    ]
+
+
+def show_points(node_id: str, wanted: list[tuple[float, float, float]]) -> None:
+    """Make the node hold exactly these points; those that stand already are left alone."""
+    node = find_node(node_id, "The case's points")
+    present = defined_points(node_id)
+    same = 0
+    while same < min(len(present), len(wanted)) and np.allclose(present[same], wanted[same], atol=1e-4):
+        same += 1
+    for position in reversed(range(same, len(present))):
+        node.RemoveNthControlPoint(position)
+    for world in wanted[same:]:
+        node.AddControlPointWorld(*world)
+    for position in range(len(wanted)):
+        node.SetNthControlPointLocked(position, True)  # a prompt that was sent is undone, not dragged
+
+
+def to_voxel(world: tuple[float, float, float], to_ijk: ToIjk, grid: Grid, what: str) -> Ijk:
+    """The voxel at a world position; PromptOutside when it is not in the image."""
+    i, j, k = (math.floor(x + 0.5) for x in to_ijk(world))
+    if not grid.holds((i, j, k)):
+        raise PromptOutside(f"{what} lies outside the image.", "Click inside the image.")
+    return i, j, k
 
 
 def world_to_ijk(volume: Any) -> ToIjk:

@@ -115,6 +115,48 @@ def write_masks(
         shared.Modified()
 
 
+def case_labels(segmentation: Any, volume: Any, schema: LabelSchema) -> Array:
+    """A copy of the schema's structures as label values; where they overlap, the later one of the schema."""
+    present = named_segments(segmentation, schema)
+    shared = _shared_labelmap(segmentation, volume, schema, present)
+    if shared is not None:
+        now = _voxels(shared)
+        return np.where(np.isin(now, list(schema.values().values())), now, 0).astype(np.uint8)
+    labels = np.zeros(shape_kji(volume), np.uint8)
+    for name, key in present:
+        labels[segment_mask(segmentation, key, volume)] = schema.values()[name]
+    return labels
+
+
+def layout_stamp(segmentation: Any, schema: LabelSchema) -> tuple[int, ...]:
+    """Modification times of what holds the schema's voxels; VTK never gives the same time twice."""
+    times = []
+    for _, key in named_segments(segmentation, schema):
+        labelmap = segmentation.GetBinaryLabelmapInternalRepresentation(key)
+        times.append(0 if labelmap is None else int(labelmap.GetMTime()))
+    return tuple(times)
+
+
+def write_box(
+    segmentation: Any, volume: Any, schema: LabelSchema, box: tuple[slice, slice, slice], voxels: Array, changed: Array
+) -> None:
+    """Write label values into a box where ``changed`` is true; a person's own segments give way to structures only."""
+    present = named_segments(segmentation, schema, add_missing=True)
+    shared = _shared_labelmap(segmentation, volume, schema, present)
+    if shared is None:
+        labels = case_labels(segmentation, volume, schema)
+        labels[box] = np.where(changed, voxels, labels[box])
+        lay_out(segmentation, volume, schema, labels)
+        return
+    now = _voxels(shared)[box]
+    others = (now != 0) & ~np.isin(now, list(schema.values().values()))
+    write = changed & (now != voxels) & ~(others & (voxels == 0))
+    if write.any():
+        now[write] = voxels[write]
+        shared.GetPointData().GetScalars().Modified()
+        shared.Modified()
+
+
 def _shared_labelmap(segmentation: Any, volume: Any, schema: LabelSchema, present: list[tuple[str, str]]) -> Any:
     """The labelmap that all segments share and that covers the image exactly, or None."""
     inside = segmentation.GetSegmentation()

@@ -75,4 +75,5 @@ def boot() -> Any:
     slicer.mrmlScene = scene
     slicer.modules = SimpleNamespace(**{name.lower(): _Module(logic) for name, logic in logics.items()})
     slicer.app = App(app)
+    slicer.util.mainWindow = lambda: None  # there is none
     return scene

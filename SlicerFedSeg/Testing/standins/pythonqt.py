@@ -123,7 +123,7 @@ def install() -> types.ModuleType:
     if "qt" in sys.modules:
         return sys.modules["qt"]
     qt = types.ModuleType("qt")
-    spoken = (QtWidgets.QWidget, QtWidgets.QLayout, QtCore.QTimer, QtGui.QAction)
+    spoken = (QtWidgets.QWidget, QtWidgets.QLayout, QtCore.QTimer, QtGui.QAction, QtGui.QShortcut)
     for module in (QtCore, QtGui, QtWidgets):
         for name in dir(module):
             member = getattr(module, name)

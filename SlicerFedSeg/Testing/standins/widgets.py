@@ -120,6 +120,96 @@ class qMRMLWidget(PythonQtMixin, QtWidgets.QWidget):
         return self._scene
 
 
+class Effect:
+    """An effect of the Segment Editor; takes the parameters that Paint knows."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.parameters: dict[str, str] = {}
+
+    def setParameter(self, key: str, value: str) -> None:
+        """A parameter of this effect."""
+        assert key == "BrushSphere", key
+        self.parameters[key] = value
+
+    def setCommonParameter(self, key: str, value: str) -> None:
+        """A parameter that all brushes share."""
+        assert key == "BrushRelativeDiameter", key
+        self.parameters[key] = value
+
+
+class qMRMLSegmentEditorWidget(PythonQtMixin, QtWidgets.QFrame):
+    """The Segment Editor, as far as scripts drive it; it paints nothing itself."""
+
+    EFFECTS = ("", "Paint", "Draw", "Erase")
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self.setFrameShape(QtWidgets.QFrame.Shape.StyledPanel)
+        self.setMinimumHeight(60)
+        row = QtWidgets.QVBoxLayout(self)
+        row.addWidget(QtWidgets.QLabel("Slicer's Segment Editor"))
+        self._nodes: dict[str, Any] = {"scene": None, "editor": None, "segmentation": None, "volume": None}
+        self._segment = ""
+        self._effect: Effect | None = None
+
+    def setMRMLScene(self, scene: Any) -> None:
+        """Give it the scene."""
+        self._nodes["scene"] = scene
+
+    def setMRMLSegmentEditorNode(self, node: Any) -> None:
+        """Its state."""
+        assert node is None or node.IsA("vtkMRMLSegmentEditorNode")
+        self._nodes["editor"] = node
+
+    def mrmlSegmentEditorNode(self) -> Any:
+        """Its state."""
+        return self._nodes["editor"]
+
+    def setSegmentationNode(self, node: Any) -> None:
+        """What it edits; needs the editor node first, as the original does."""
+        assert self._nodes["editor"] is not None
+        assert node is None or node.IsA("vtkMRMLSegmentationNode")
+        self._nodes["segmentation"] = node
+
+    def segmentationNode(self) -> Any:
+        """What it edits."""
+        return self._nodes["segmentation"]
+
+    def setSourceVolumeNode(self, node: Any) -> None:
+        """What it shows below."""
+        assert node is None or node.IsA("vtkMRMLVolumeNode")
+        self._nodes["volume"] = node
+
+    def sourceVolumeNode(self) -> Any:
+        """What it shows below."""
+        return self._nodes["volume"]
+
+    def setCurrentSegmentID(self, key: str) -> None:
+        """Which segment is edited."""
+        assert self._nodes["segmentation"].GetSegmentation().GetSegment(key) is not None
+        self._segment = key
+
+    def currentSegmentID(self) -> str:
+        """Which segment is edited."""
+        return self._segment
+
+    def setActiveEffectByName(self, name: str) -> None:
+        """Take a tool, or none."""
+        assert name in self.EFFECTS, name
+        self._effect = Effect(name) if name else None
+
+    def activeEffect(self) -> Effect | None:
+        """The tool in hand."""
+        return self._effect
+
+    def setupViewObservations(self) -> None:
+        """Listen to the views."""
+
+    def removeViewObservations(self) -> None:
+        """Listen no more."""
+
+
 def install() -> None:
     """Make ``import ctk`` and ``slicer.qMRMLWidget`` work."""
     ctk = types.ModuleType("ctk")
@@ -129,3 +219,5 @@ def install() -> None:
     sys.modules["ctk"] = ctk
     slicer.qMRMLWidget = qMRMLWidget
     CUSTOM["qMRMLWidget"] = qMRMLWidget
+    slicer.qMRMLSegmentEditorWidget = qMRMLSegmentEditorWidget
+    CUSTOM["qMRMLSegmentEditorWidget"] = qMRMLSegmentEditorWidget
