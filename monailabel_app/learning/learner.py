@@ -22,6 +22,7 @@ from typing import IO
 import monailabel_app
 from monailabel_app.errors import Conflict, Unavailable
 from monailabel_app.learning.jobs import Job
+from monailabel_app.learning.schedule import Schedule
 from monailabel_app.learning.setup import LearnerSetup
 from monailabel_app.state.context import SiteContext
 from monailabel_app.state.site import SiteState
@@ -76,6 +77,7 @@ class Learner:
         self._stopping = threading.Event()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._supervise, name="learner", daemon=True)
+        self._schedule = Schedule(state, setup.plan.model.name if setup.plan else next(iter(setup.specs)))
 
     def start(self) -> None:
         """Begin to serve jobs; those that wait from before are taken up."""
@@ -83,6 +85,7 @@ class Learner:
         if self._state.jobs.active():
             self._wanted.set()
         self._thread.start()
+        self._schedule.start()
 
     def warm(self) -> None:
         """Start the process before the first job needs it."""
@@ -107,6 +110,7 @@ class Learner:
 
     def stop(self) -> None:
         """End the process, record the job at work as interrupted, and let go who waits for one."""
+        self._schedule.stop()
         self._state.jobs.close()
         self._stopping.set()
         self._wanted.set()

@@ -11,7 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from monailabel_app.errors import Conflict
 from monailabel_app.learning.jobs import Job
 from monailabel_app.learning.learner import request_learning
+from monailabel_app.learning.policy import Policy
 from monailabel_app.learning.rules import site_rule
+from monailabel_app.learning.schedule import facts_of, read_policy, save_policy
 from monailabel_app.routes.roles import Annotator, Reviewer, Site, Viewer
 from monailabel_app.state.context import SiteContext
 
@@ -106,6 +108,24 @@ def put_gate(site: Site, user: Reviewer, settings: GateSettings) -> dict[str, An
         rule = replace(site_rule(site.state), **settings.model_dump(exclude_none=True))
         site.state.settings.set("gate", asdict(rule))
     return _gate(site)
+
+
+@router.get("/policy")
+def get_policy(site: Site, user: Viewer) -> dict[str, Any]:
+    """When the site learns by itself, and how many corrections are new."""
+    return _policy(site)
+
+
+@router.put("/policy")
+def put_policy(site: Site, user: Reviewer, policy: Policy) -> dict[str, Any]:
+    """Let the site learn after so many corrections, when idle, or at night; all left out: by hand only."""
+    save_policy(site.state, policy)
+    return _policy(site)
+
+
+def _policy(site: SiteContext) -> dict[str, Any]:
+    facts = facts_of(site.state, site.default_model)
+    return {"policy": read_policy(site.state).model_dump(), "model": site.default_model, "new_corrections": facts.new}
 
 
 def _gate(site: SiteContext) -> dict[str, Any]:

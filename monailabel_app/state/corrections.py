@@ -173,6 +173,11 @@ class Corrections:
         """All corrections, oldest first."""
         return [_correction(row) for row in self._database.rows(f"{_SELECT} ORDER BY number")]
 
+    def count(self) -> int:
+        """Number of the newest correction: grows with every submission, 0 before the first."""
+        row = self._database.row("SELECT MAX(number) n FROM corrections")
+        return int(row["n"] or 0) if row else 0
+
     def newest(self, part: Part) -> Sequence[Correction]:
         """The newest correction of every case of a part, ordered by case."""
         rows = self._database.rows(

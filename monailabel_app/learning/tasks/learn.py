@@ -11,6 +11,7 @@ from monailabel_app.learning.evaluate import Measured
 from monailabel_app.learning.jobs import Job
 from monailabel_app.learning.meter import Meter
 from monailabel_app.learning.rules import site_rule
+from monailabel_app.learning.schedule import learned_until
 from monailabel_app.learning.tasks.crossing import cross_validate, folds_of, unseen
 from monailabel_app.learning.tasks.judging import CrossScores, judgement
 from monailabel_app.learning.tasks.workbench import Workbench, mix_seed
@@ -31,6 +32,7 @@ def learn(bench: Workbench, job: Job) -> tuple[dict[str, Any], str]:
     seed = int(requested) if requested is not None else mix_seed(training.seed, bench.setup.site_name)
     segmenter, store = bench.open(job.model)
     champion = store.champion()
+    reached = bench.state.corrections.count()
     corrections, left_out = bench.training_cases()
     folds = _folds(bench, store, champion, corrections)
     meter = bench.meter(job, training.steps, judge=True, folds=len(folds))
@@ -39,6 +41,7 @@ def learn(bench: Workbench, job: Job) -> tuple[dict[str, Any], str]:
     cross = _cross(bench, segmenter, champion, start, corrections, folds, training, seed, meter)
     version = bench.keep(store, tensors, "learning", champion, segmenter, seed, training, corrections, metrics)
     judged = bench.judge_and_promote(segmenter, store, version, tensors, meter, cross)
+    learned_until(bench.state, job.model, reached)
     note = f" {left_out} corrected case(s) were left out: image missing or changed." if left_out else ""
     return judgement(version.id, judged.decision), judged.decision.reason + note
 

@@ -123,6 +123,18 @@ def test_the_gates_rule_is_shown_changed_and_kept(client: TestClient, site: Site
     assert client.get("/learning/gate").json() == changed
 
 
+def test_the_learning_policy_is_shown_and_set_by_reviewers(client: TestClient, site: SiteContext, images: Any) -> None:
+    site.state.splits.import_split({"a": "train"})
+    images.submit(site.state, "a")
+    off = {"every": 0, "idle_minutes": 0, "nightly": None}
+    assert client.get("/learning/policy").json() == {"policy": off, "model": "unet", "new_corrections": 1}
+    wanted = {"every": 5, "nightly": "02:30"}
+    assert client.put("/learning/policy", json=wanted, headers={"x-role": "annotator"}).status_code == 403
+    assert client.put("/learning/policy", json={"nightly": "2 o'clock"}).status_code == 422
+    assert client.put("/learning/policy", json=wanted).json()["policy"] == {**off, **wanted}
+    assert client.get("/learning/policy").json()["policy"] == {**off, **wanted}
+
+
 @pytest.mark.parametrize("body", [{"steps": 0}, {"steps": "many"}, {"seed": -1}, {"typo": 1}])
 def test_wrong_settings_are_refused(client: TestClient, body: dict[str, Any]) -> None:
     assert client.post("/learning", json=body).status_code == 422
