@@ -18,7 +18,7 @@ from monailabel_app.federation.rounds import RoundDesk
 from monailabel_app.learning.learner import Learner
 from monailabel_app.learning.rules import site_rule
 from monailabel_app.learning.setup import LearnerSetup
-from monailabel_app.routes import corrections, federation, learning, versions
+from monailabel_app.routes import corrections, federation, learning, statistics, versions
 from monailabel_app.routes.errors import add_error_handlers
 from monailabel_app.state.context import SiteContext, set_context
 from monailabel_app.state.site import SiteState
@@ -63,7 +63,7 @@ def client(site: SiteContext) -> TestClient:
             request.state.user = User(role, role)  # type: ignore[arg-type]
         return await call_next(request)
 
-    for module in (learning, versions, corrections, federation):
+    for module in (learning, versions, corrections, federation, statistics):
         app.include_router(module.router)
     add_error_handlers(app)
     return TestClient(app)
@@ -133,6 +133,18 @@ def test_the_learning_policy_is_shown_and_set_by_reviewers(client: TestClient, s
     assert client.put("/learning/policy", json={"nightly": "2 o'clock"}).status_code == 422
     assert client.put("/learning/policy", json=wanted).json()["policy"] == {**off, **wanted}
     assert client.get("/learning/policy").json()["policy"] == {**off, **wanted}
+
+
+def test_statistics_compare_what_was_shown_with_what_was_submitted(
+    client: TestClient, site: SiteContext, images: Any
+) -> None:
+    version = site.state.versions("unet").champion()
+    images.add("a")
+    site.state.prompts.record_shown("a", "unet", version, np.zeros((36, 40, 6), np.uint8))
+    images.submit(site.state, "a")
+    found = client.get("/statistics").json()
+    assert [(v["version"], v["corrections"], v["dice_shown"]) for v in found["versions"]] == [(version, 1, 0.0)]
+    assert found["summary"].startswith(f"Masks of {version} agree")
 
 
 @pytest.mark.parametrize("body", [{"steps": 0}, {"steps": "many"}, {"seed": -1}, {"typo": 1}])
