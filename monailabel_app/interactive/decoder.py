@@ -15,13 +15,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from monailabel_app.inference.embeddings.snapshot import Snapshot
-from monailabel_app.models.prompting import SlicePrompt, sparse_tokens
+from monailabel_app.models.prompting import SURE, SlicePrompt, mask_prompts, sparse_tokens
 from monailabel_app.models.slices import Fit
 
-__all__ = ["SURE", "Decoded", "decode_prompt", "full_mask", "logits_of"]
-
-SURE = 8.0
-"""Logit of a voxel that is known (drawn, or from an earlier mask) in the mask prompt."""
+__all__ = ["Decoded", "decode_prompt", "full_mask", "logits_of"]
 
 
 @dataclass(frozen=True)
@@ -64,10 +61,11 @@ def decode_prompt(
     tokens = sparse_tokens(prompts, [prompt], [snapshot.defaults[label]])
     fixed = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     queries = torch.cat([fixed[None], tokens], dim=1)
-    if before is None:
+    dense = mask_prompts(network, [prompt], None if before is None else before[None])
+    if dense is None:
         source = features + prompts.no_mask_embed.weight.reshape(1, -1, 1, 1)
     else:
-        source = features + prompts._embed_masks(before[None, None])
+        source = features + prompts._embed_masks(dense[:, None])
     out, image = decoder.transformer(source, snapshot.position, queries)
     scores = decoder.iou_prediction_head(out[:, 0])[0]
     choice = 1 + int(scores[1:].argmax()) if ambiguous else 0

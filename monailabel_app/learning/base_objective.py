@@ -1,7 +1,7 @@
 """What the embedded base is trained on: where a prompt points, and which object is meant there.
 
 As in Kirillov et al. 2023 (arXiv 2304.02643, section A): three masks answer an ambiguous prompt and
-only the best of them is trained, the predicted IoU is regressed, and a second prompt corrects the
+only the best of them is trained, the predicted IoU is regressed, and further clicks correct the
 mask before, which is given back as a dense prompt.
 """
 
@@ -14,15 +14,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from monailabel_app.learning.base_prompts import corrected
 from monailabel_app.learning.base_shapes import Mask
 from monailabel_app.learning.losses import soft_dice
 from monailabel_app.models.lora import PROMPT_TOKENS
-from monailabel_app.models.prompting import SlicePrompt, decode_all, simulate, sparse_tokens
+from monailabel_app.models.prompting import SlicePrompt, decode_all, mask_prompts, sparse_tokens
 
-__all__ = ["CORRECTED_SHARE", "embed", "joint_loss", "mask_loss", "prompt_tokens", "tie_positions"]
+__all__ = ["ROUNDS", "answer", "embed", "joint_loss", "mask_loss", "prompt_tokens", "tie_positions"]
 
-CORRECTED_SHARE = 0.5
-"""Share of the steps with a second, correcting prompt."""
+ROUNDS = (0.5, 0.35, 0.15)
+"""Shares of the steps with no correction, one, and two; the first and the last answer are trained."""
 
 
 def tie_positions(network: nn.Module, gain: float = 3.0) -> None:
@@ -33,6 +34,8 @@ def tie_positions(network: nn.Module, gain: float = 3.0) -> None:
     """
     transformer = network.get_submodule("mask_decoder.transformer")
     with torch.no_grad():
+        network.get_parameter("prompt_encoder.mask_downscaling.6.weight").mul_(gain)  # as strong as the picture
+        network.get_parameter("prompt_encoder.no_mask_embed.weight").zero_()
         for name, module in transformer.named_modules():
             if name.endswith(("cross_attn_token_to_image", "cross_attn_image_to_token", "final_attn_token_to_image")):
                 query, key = module.get_submodule("q_proj"), module.get_submodule("k_proj")
@@ -55,10 +58,29 @@ def prompt_tokens(network: nn.Module, prompts: Sequence[SlicePrompt]) -> Tensor:
     return sparse_tokens(network.prompt_encoder, prompts, [no_point] * len(prompts))  # type: ignore[arg-type]
 
 
-def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """1 - Dice, plus cross-entropy averaged inside and outside the object alike.
+def answer(
+    network: nn.Module, features: Tensor, prompts: Sequence[SlicePrompt], before: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """All masks [n, 4, 4 h, 4 w] and predicted IoU [n, 4] for prompts, as float32.
 
-    Without that balance a small object hardly shows in the cross-entropy and nothing is learned.
+    Args:
+        network: the SAM.
+        features: [n, dim, h, w], one row per prompt.
+        prompts: one per row.
+        before: [n, 4 h, 4 w] logits of the masks before.
+    """
+    tokens, dense = prompt_tokens(network, prompts), mask_prompts(network, prompts, before)
+    with torch.autocast(features.device.type, dtype=torch.bfloat16):
+        logits, scores = decode_all(network, features, tokens, dense)
+    return logits.float(), scores.float()
+
+
+def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """1 - Dice, plus the normalised focal loss (Sofiiuk et al. 2021, arXiv 2102.06583, section 3.3).
+
+    Dividing by the sum of the focal weights keeps the gradient of small objects and of masks that
+    are nearly right from vanishing, and unlike a balance of inside and outside it leaves the
+    threshold at 0.
 
     Args:
         logits: [..., h, w].
@@ -68,9 +90,11 @@ def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
         One loss per mask [...].
     """
     entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    inside = (entropy * target).sum((-2, -1)) / (target.sum((-2, -1)) + 1)
-    outside = (entropy * (1 - target)).sum((-2, -1)) / ((1 - target).sum((-2, -1)) + 1)
-    return 1 - soft_dice(torch.sigmoid(logits), target, (-2, -1)) + (inside + outside) / 2
+    inside = torch.sigmoid(logits)
+    with torch.no_grad():
+        weight = (target - inside).square()
+        weight /= weight.sum((-2, -1), keepdim=True) + 1
+    return 1 - soft_dice(inside, target, (-2, -1)) + (entropy * weight).sum((-2, -1)) / 2
 
 
 def joint_loss(
@@ -89,19 +113,19 @@ def joint_loss(
         masks: the objects [size, size].
         rng: decides on corrections and where they are placed.
     """
-    truth = torch.from_numpy(np.stack(masks).astype(np.float32))[:, None]
+    truth = torch.from_numpy(np.stack(masks).astype(np.float32))[:, None].to(features.device)
     low = F.interpolate(truth, size=(4 * features.shape[2], 4 * features.shape[3]), mode="area")
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits, scores = decode_all(network, features, prompt_tokens(network, prompts))
-    loss, seen = _answers(logits.float(), scores.float(), low)
-    if rng.random() >= CORRECTED_SHARE:
-        return loss
-    corrected = [
-        _correction(guess, mask, prompt, rng) for guess, mask, prompt in zip(seen, masks, prompts, strict=True)
-    ]
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits, scores = decode_all(network, features, prompt_tokens(network, corrected), seen)
-    return loss + _answers(logits.float(), scores.float(), low)[0]
+    logits, scores = answer(network, features, prompts)
+    loss, seen = _answers(logits, scores, low)
+    corrections = int(rng.choice(len(ROUNDS), p=ROUNDS))
+    for last in reversed(range(corrections)):
+        prompts = _corrected(seen, masks, prompts, rng)
+        with torch.set_grad_enabled(last == 0):
+            logits, scores = answer(network, features, prompts, seen)
+        if last == 0:
+            return loss + _answers(logits, scores, low)[0]
+        seen = logits[:, 0].detach()
+    return loss
 
 
 def _answers(logits: Tensor, scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,14 +138,9 @@ def _answers(logits: Tensor, scores: Tensor, target: Tensor) -> tuple[Tensor, Te
     return loss, logits[:, 0].detach()
 
 
-def _correction(guess: Tensor, mask: Mask, prompt: SlicePrompt, rng: np.random.Generator) -> SlicePrompt:
-    """The prompt with one more click, where the mask before is wrong."""
-    size = mask.shape[0]
-    shown = (F.interpolate(guess[None, None], size=(size, size), mode="bilinear")[0, 0] > 0).numpy()
-    wrong = shown ^ mask
-    if not wrong.any():
-        return prompt if prompt.points or prompt.box else simulate(mask, rng)
-    rows, columns = np.nonzero(wrong)
-    chosen = int(rng.integers(len(rows)))
-    row, column = int(rows[chosen]), int(columns[chosen])
-    return SlicePrompt((*prompt.points, (column + 0.5, row + 0.5, bool(mask[row, column]))), prompt.box)
+def _corrected(
+    seen: Tensor, masks: Sequence[Mask], prompts: Sequence[SlicePrompt], rng: np.random.Generator
+) -> list[SlicePrompt]:
+    size = masks[0].shape
+    shown = (F.interpolate(seen[:, None], size=size, mode="bilinear")[:, 0] > 0).cpu().numpy()
+    return [corrected(s, m, p, rng) for s, m, p in zip(shown, masks, prompts, strict=True)]

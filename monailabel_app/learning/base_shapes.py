@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-__all__ = ["Mask", "Picture", "blob_anywhere", "draw"]
+__all__ = ["MIN_AREA", "Mask", "Picture", "draw"]
 
 Mask = npt.NDArray[np.bool_]
 Picture = tuple[npt.NDArray[np.float32], list[Mask]]
@@ -35,19 +35,11 @@ def draw(size: int, rng: np.random.Generator) -> Picture:
         inside = owner > 0
     for _ in range(int(rng.integers(1, 11))):
         radius = size * float(np.exp(rng.uniform(np.log(0.02), np.log(0.2))))
-        blob = _blob(size, _place(inside, size, rng), radius, rng)
+        blob = _lobed(size, _place(inside, size, rng), radius, rng)
         _paint(image, owner, blob, next_owner, rng)
         next_owner += 1
     masks = [owner == number for number in range(1, next_owner)]
     return _scan(image, rng), [mask for mask in masks if mask.sum() >= MIN_AREA]
-
-
-def blob_anywhere(size: int, rng: np.random.Generator) -> Mask:
-    """One object of random size, shape and place, and no picture; at least partly inside."""
-    while True:
-        blob = _blob(size, rng.uniform(0, size, 2), size * float(rng.uniform(0.03, 0.2)), rng)
-        if blob.sum() >= MIN_AREA:
-            return blob
 
 
 def _body(image: npt.NDArray[np.float32], owner: npt.NDArray[np.int16], size: int, rng: np.random.Generator) -> int:
@@ -71,20 +63,36 @@ def _place(inside: Mask | None, size: int, rng: np.random.Generator) -> npt.NDAr
     return rng.uniform(0, size, 2)
 
 
+def _lobed(size: int, centre: npt.NDArray[np.float64], radius: float, rng: np.random.Generator) -> Mask:
+    """One outline, or several that overlap, as lobes, folds and tumours do."""
+    blob = _blob(size, centre, radius, rng)
+    if rng.random() < 0.3:
+        for _ in range(int(rng.integers(1, 4))):
+            beside = centre + rng.normal(0, 0.7 * radius, 2)
+            lobe = _blob(size, beside, radius * rng.uniform(0.4, 0.9), rng)
+            if (lobe & blob).any():
+                blob |= lobe
+    return blob
+
+
 def _blob(size: int, centre: npt.NDArray[np.float64], radius: float, rng: np.random.Generator) -> Mask:
     """A star-shaped outline, stretched and turned: r(angle) with a few random harmonics."""
     turn, stretch = rng.uniform(0, np.pi), np.exp(rng.uniform(-0.6, 0.6) / 2)
     strength = rng.uniform(0, 0.35)
     harmonics = rng.normal(0, 1, 5) * strength / np.arange(2, 7)
     phases = rng.uniform(0, 2 * np.pi, 5)
-    y, x = np.mgrid[:size, :size].astype(np.float32) - np.asarray(centre, dtype=np.float32)[:, None, None]
+    reach = radius * stretch ** np.sign(stretch - 1) * (1 + float(np.abs(harmonics).sum()))
+    low = np.clip(np.floor(centre - reach), 0, size).astype(int)
+    high = np.clip(np.ceil(centre + reach) + 1, 0, size).astype(int)
+    blob = np.zeros((size, size), dtype=bool)
+    y, x = np.mgrid[low[0] : high[0], low[1] : high[1]] - np.asarray(centre, dtype=np.float32)[:, None, None]
     u = (x * np.cos(turn) + y * np.sin(turn)) / stretch
     v = (y * np.cos(turn) - x * np.sin(turn)) * stretch
     angle = np.arctan2(v, u)
     limit = np.full_like(angle, radius)
     for order, (height, phase) in enumerate(zip(harmonics, phases, strict=True), start=2):
         limit += np.float32(radius * height) * np.cos(order * angle + np.float32(phase))
-    blob: Mask = np.hypot(u, v) < limit
+    blob[low[0] : high[0], low[1] : high[1]] = np.hypot(u, v) < limit
     return blob
 
 
@@ -101,9 +109,12 @@ def _paint(
     around = float(image[blob].mean())
     level = around + rng.choice((-1, 1)) * rng.uniform(0.06, 0.5)
     level = float(np.clip(level, 0.0, 1.0)) if abs(np.clip(level, 0, 1) - around) > 0.05 else 1 - around
-    grain = _texture(image.shape[0], rng, rng.uniform(0, 0.08)) if rng.random() < 0.5 else np.float32(0)
-    soft = ndimage.gaussian_filter(blob.astype(np.float32), rng.uniform(0.3, 1.8))
-    image += soft * (level + grain - image)
+    grain = _texture(image.shape[0], rng, rng.uniform(0, 0.08)) if rng.random() < 0.5 else np.zeros_like(image)
+    edge = rng.uniform(0.3, 1.8)
+    rows, columns = np.flatnonzero(blob.any(axis=1)), np.flatnonzero(blob.any(axis=0))
+    area = tuple(slice(max(0, int(at[0]) - 8), int(at[-1]) + 9) for at in (rows, columns))
+    soft = ndimage.gaussian_filter(blob[area].astype(np.float32), edge, mode="nearest")
+    image[area] += soft * (level + grain[area] - image[area])
     owner[blob] = number
 
 

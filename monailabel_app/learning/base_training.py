@@ -1,41 +1,41 @@
 """Train the embedded base ``sam_tiny`` from nothing, with simulated clicks, boxes and corrections.
 
-Run as ``python -m monailabel_app.learning.base_training --out F --steps N --seed S --data DIR``;
-writes float16 safetensors. ``--check F`` measures weights on held-out cases instead.
+The rate stays level while pictures are small, and falls to nothing over the last part on pictures
+of full size (warm-up, stable, decay: Hu et al. 2024, arXiv 2404.06395, section 4). Nothing before
+that part depends on the number of steps, so that a stopped training may be finished with fewer or
+more of them, as if that number had been asked for from the start.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import math
-import os
-import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from monailabel_app.learning.base_check import check_base
+from monailabel_app.learning import base_checkpoint as checkpoint
 from monailabel_app.learning.base_objective import embed, joint_loss, tie_positions
-from monailabel_app.learning.base_shapes import Mask, blob_anywhere
+from monailabel_app.learning.base_prompts import first_prompt
+from monailabel_app.learning.base_shapes import Mask
 from monailabel_app.learning.base_sources import Source, sources
 from monailabel_app.models.base import Progress, no_progress
-from monailabel_app.models.prompting import SlicePrompt, simulate
 from monailabel_app.models.sam_build import SHAPES, new_network, refit
 
-__all__ = ["check_base", "train_base", "untrained"]
+__all__ = ["train_base", "untrained"]
 
-PROMPTS = 4
-PEAK_RATE, WARM_UP = 1e-3, 40
 SHAPE = SHAPES["sam_tiny"]
-STAGES = ((0.1, 128, 0), (0.55, 128, 10), (0.35, 256, 4))
-"""(share of the steps, picture size, pictures per step). The first stage has no picture: prompts on
-noise teach the decoder where a prompt points; small pictures then cost a quarter."""
+PROMPTS = 4
+"""Objects per picture: the encoder runs once for them."""
+PEAK_RATE, WARM_UP, LAST_RATE = 1.5e-3, 60, 0.01
+SMALL, FULL = (128, 6), (SHAPE.image_size, 3)
+"""(picture size, pictures per step); a small picture costs a quarter."""
+FULL_SHARE = 0.25
+"""Share of the steps on pictures of full size, at the end, while the rate falls."""
+KEEP_EVERY = 50
+"""Steps between two writings of the unfinished training."""
 
 
 def untrained(seed: int, size: int = SHAPE.image_size) -> nn.Module:
@@ -54,57 +54,101 @@ def train_base(
     steps: int,
     seed: int,
     data: Path | None = None,
+    device: str = "cpu",
     progress: Progress = no_progress,
 ) -> list[float]:
     """Train and write the weights; equal arguments give equal weights on one machine.
 
-    Matrix products run in bfloat16 (two to three times faster on processors that have it), the
-    weights and their updates stay float32.
+    An unfinished training (``<out>.partial``) is gone on with. Matrix products run in bfloat16 (two
+    to three times faster on processors that have it); the weights and their updates stay float32.
 
     Args:
         out: the safetensors file to write.
-        steps: gradient steps over all stages; 0 writes the untrained network.
+        steps: gradient steps; 0 writes the untrained network.
         seed: of the start, the pictures and the prompts.
         data: folder with the public sets; procedural pictures only without it.
+        device: ``cpu`` or ``cuda``.
         progress: called after each step.
 
     Returns:
         The loss of each step.
+
+    Raises:
+        StateError: the unfinished training there is another one.
     """
     rng = np.random.default_rng(seed)
     drawn_from = sources(data, held_out=False)
-    network = untrained(seed, STAGES[0][1])
-    losses: list[float] = []
-    for share, size, pictures in STAGES:
-        network = _resized(network, size)
-        count = round(share * steps) if (share, size, pictures) != STAGES[-1] else steps - len(losses)
-        optimiser = torch.optim.AdamW(network.parameters(), lr=PEAK_RATE, weight_decay=0.05, betas=(0.9, 0.98))
-        for step in range(count):
-            for group in optimiser.param_groups:
-                group["lr"] = _rate(len(losses), steps) * min(1.0, (step + 1) / WARM_UP)
-            optimiser.zero_grad(set_to_none=True)
-            loss = _loss(network, drawn_from, size, pictures, rng)
-            torch.autograd.backward(loss)
-            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimiser.step()
-            losses.append(float(loss.detach()))
-            progress(len(losses) / steps)
-    network = _resized(network, SHAPE.image_size)
-    _save(network, out, {"steps": steps, "seed": seed, "sources": list(drawn_from)})
+    origin = {"seed": seed, "sources": list(drawn_from)}
+    level = steps - round(FULL_SHARE * steps)
+    size, pictures = SMALL if level else FULL
+    partial, losses = checkpoint.partial_file(out), list[float]()
+    network, optimisers = _ready(untrained(seed, size).to(device))
+    if saved := checkpoint.load_training(partial, origin):
+        losses, rng.bit_generator.state = saved.losses, saved.generator
+        size, pictures = SMALL if saved.size == SMALL[0] else FULL
+        network, optimisers = _ready(untrained(seed, size).to(device))
+        network.load_state_dict(saved.weights)
+        checkpoint.restore_moments(optimisers, saved.moments)
+    while len(losses) < steps:
+        if size != FULL[0] and len(losses) >= level:
+            size, pictures = FULL
+            network, optimisers = _ready(_resized(network, size).to(device))
+        _set_rate(optimisers, len(losses), level, steps)
+        loss = _loss(network, drawn_from, size, pictures, rng, device)
+        _descend(network, optimisers, loss)
+        losses.append(float(loss.detach()))
+        progress(len(losses) / steps)
+        if len(losses) % KEEP_EVERY == 0:
+            checkpoint.save_training(partial, network, optimisers, origin=origin, losses=losses, rng=rng, size=size)
+    _write(_resized(network.cpu(), SHAPE.image_size), out, {**origin, "steps": steps})
+    partial.unlink(missing_ok=True)
     return losses
 
 
-def _rate(step: int, steps: int) -> float:
-    return PEAK_RATE * (0.02 + 0.98 * (1 + math.cos(math.pi * step / steps)) / 2)
+def _set_rate(optimisers: list[torch.optim.Optimizer], step: int, level: int, steps: int) -> None:
+    """Warm up, stay, fall in a straight line; and warm up for a moment after the pictures have grown."""
+    rate = min(1.0, (step + 1) / WARM_UP)
+    if step >= level:
+        rate = min(1.0, (step - level + 1) / 10) * max(LAST_RATE, (steps - step) / (steps - level))
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = PEAK_RATE * rate
+
+
+def _ready(network: nn.Module) -> tuple[nn.Module, list[torch.optim.Optimizer]]:
+    """The network in training, and what trains it: matrices inside it by Muon, all else by AdamW.
+
+    Muon (Jordan et al. 2024; Liu et al. 2025, arXiv 2502.16982) needs fewer steps for matrices.
+    """
+    matrices = [p for name, p in network.named_parameters() if p.ndim == 2 and _inner(name)]
+    inner = {id(p) for p in matrices}
+    others = [p for p in network.parameters() if p.requires_grad and id(p) not in inner]
+    return network.train(), [
+        torch.optim.Muon(matrices, lr=PEAK_RATE, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=PEAK_RATE, weight_decay=0.05, betas=(0.9, 0.98)),
+    ]
+
+
+def _inner(name: str) -> bool:
+    return name.startswith(("image_encoder.blocks.", "mask_decoder.transformer."))
 
 
 def _resized(network: nn.Module, size: int) -> nn.Module:
     """The same weights for pictures of another size."""
     if network.get_submodule("image_encoder").img_size == size:
-        return network.train()
+        return network
     larger = new_network(SHAPE, size)
-    larger.load_state_dict(refit(network.state_dict(), larger.state_dict()))
-    return larger.train()
+    larger.load_state_dict(refit(network.cpu().state_dict(), larger.state_dict()))
+    return larger
+
+
+def _descend(network: nn.Module, optimisers: list[torch.optim.Optimizer], loss: Tensor) -> None:
+    for optimiser in optimisers:
+        optimiser.zero_grad(set_to_none=True)
+    torch.autograd.backward(loss)
+    nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    for optimiser in optimisers:
+        optimiser.step()
 
 
 def _loss(
@@ -113,18 +157,12 @@ def _loss(
     size: int,
     pictures: int,
     rng: np.random.Generator,
+    device: str,
 ) -> Tensor:
-    if pictures == 0:
-        masks = [blob_anywhere(size, rng) for _ in range(6 * PROMPTS)]
-        grid = size // SHAPE.patch
-        noise = rng.standard_normal((len(masks), SHAPE.prompt_dim, grid, grid), dtype=np.float32)
-        features = torch.from_numpy(noise)
-    else:
-        images, masks = _pictures(drawn_from, size, pictures, rng)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            features = embed(network, images).repeat_interleave(PROMPTS, dim=0)
-    prompts: list[SlicePrompt] = [simulate(mask, rng) for mask in masks]
-    return joint_loss(network, features, prompts, masks, rng)
+    images, masks = _pictures(drawn_from, size, pictures, rng)
+    with torch.autocast(device, dtype=torch.bfloat16):
+        features = embed(network, images.to(device)).repeat_interleave(PROMPTS, dim=0)
+    return joint_loss(network, features, [first_prompt(mask, rng) for mask in masks], masks, rng)
 
 
 def _pictures(
@@ -139,58 +177,12 @@ def _pictures(
         while not objects:
             image, objects = source(size, rng)
         images.append(image)
-        masks += [objects[int(pick)] for pick in rng.integers(len(objects), size=PROMPTS)]
+        picks = rng.permutation(len(objects))  # different objects first
+        masks += [objects[int(picks[n % len(picks)])] for n in range(PROMPTS)]
     return torch.from_numpy(np.stack(images)), masks
 
 
-def _save(network: nn.Module, out: Path, origin: Mapping[str, object]) -> None:
+def _write(network: nn.Module, out: Path, origin: Mapping[str, object]) -> None:
     tensors = {name: value.detach().half().contiguous() for name, value in network.state_dict().items()}
-    temporary = out.with_name(f".{out.name}.tmp")
     # one entry: safetensors writes several in any order, and equal weights are to be equal bytes
-    save_file(tensors, temporary, metadata={"sam_tiny": json.dumps(origin, sort_keys=True)})
-    temporary.chmod(0o644)
-    os.replace(temporary, out)
-
-
-class _Report:
-    """Prints progress now and then."""
-
-    def __init__(self, steps: int) -> None:
-        self._steps = steps
-        self._started = time.monotonic()
-
-    def __call__(self, share: float) -> None:
-        done = round(share * self._steps)
-        if done % 50 == 0 or done == self._steps:
-            seconds = time.monotonic() - self._started
-            print(f"{done}/{self._steps} steps, {seconds:.0f} s", flush=True)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Command line: train, or check weights on held-out pictures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, help="safetensors file to write")
-    parser.add_argument("--check", type=Path, help="measure these weights instead of training")
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--data", type=Path, help="folder with nuclei-dsb2018 and hippocampus-msd")
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    if options.check is not None:
-        network = untrained(options.seed)
-        print(json.dumps({"untrained": check_base(network, options.data)}, indent=1))
-        network.load_state_dict({name: value.float() for name, value in load_file(options.check).items()})
-        print(json.dumps({options.check.name: check_base(network, options.data)}, indent=1))
-        return 0
-    if options.out is None:
-        parser.error("name a file with --out, or weights to measure with --check")
-    losses = train_base(
-        options.out, steps=options.steps, seed=options.seed, data=options.data, progress=_Report(options.steps)
-    )
-    for first in range(0, len(losses), 50):
-        print(f"loss {first}-{min(first + 50, len(losses)) - 1}: {np.mean(losses[first : first + 50]):.4f}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    checkpoint.save_tensors(tensors, out, {"sam_tiny": json.dumps(origin, sort_keys=True)})

@@ -10,9 +10,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-__all__ = ["SlicePrompt", "decode", "decode_all", "simulate", "sparse_tokens"]
+__all__ = ["SURE", "SlicePrompt", "decode", "decode_all", "mask_prompts", "simulate", "sparse_tokens"]
 
 Mask = npt.NDArray[np.bool_]
+
+SURE = 8.0
+"""Logit of a pixel that is known (drawn, or from an earlier mask) in the mask prompt."""
+CLICKED, OUTSIDE, IN_BOX = 3.0, -1.0, 0.25
+"""Values in a drawn mask prompt: at a click, out of a box, and in it where there is no mask before. That
+mask lies within -1..1. Small values, as SAM normalises each pixel of the prompt after its first layer:
+of large ones only the sign would be left."""
+_DISC = tuple((y, x) for y in range(-2, 3) for x in range(-2, 3) if x * x + y * y <= 5)
 
 
 @dataclass(frozen=True)
@@ -42,18 +50,58 @@ def sparse_tokens(encoder: nn.Module, prompts: Sequence[SlicePrompt], defaults: 
     for prompt, default in zip(prompts, defaults, strict=True):
         parts = [default]
         if prompt.points:
-            at = torch.tensor([[(x - 0.5, y - 0.5) for x, y, _ in prompt.points]])  # SAM adds the half itself
-            inside = torch.tensor([[float(i) for _, _, i in prompt.points]])
+            # SAM adds the half itself
+            at = torch.tensor([[(x - 0.5, y - 0.5) for x, y, _ in prompt.points]], device=default.device)
+            inside = torch.tensor([[float(i) for _, _, i in prompt.points]], device=default.device)
             parts.append(encoder._embed_points(at, inside, pad=False)[0])  # type: ignore[operator]
         if prompt.box is not None:
-            parts.append(encoder._embed_boxes(torch.tensor([prompt.box]) - 0.5)[0])  # type: ignore[operator]
+            parts.append(encoder._embed_boxes(torch.tensor([prompt.box], device=default.device) - 0.5)[0])  # type: ignore[operator]
         rows.append(torch.cat(parts))
     longest = max(len(row) for row in rows)
     filler = encoder.not_a_point_embed.weight  # type: ignore[union-attr]
     return torch.stack([torch.cat([row, filler.expand(longest - len(row), -1)]) for row in rows])  # type: ignore[operator]
 
 
-def decode(network: nn.Module, embeddings: Tensor, tokens: Tensor) -> Tensor:
+def mask_prompts(network: nn.Module, prompts: Sequence[SlicePrompt], before: Tensor | None = None) -> Tensor | None:
+    """The dense prompt: the masks before and, where the base was trained so, clicks and boxes drawn over them.
+
+    A click as a disc in a map is what convolutional networks learn quickest from (Sofiiuk et al.
+    2021, arXiv 2102.06583, section 3.1); SAM's mask prompt has room for it.
+
+    Args:
+        network: the SAM.
+        prompts: one per mask; those without point and box give an empty map.
+        before: [n, 4 h, 4 w] logits of the masks before; ``None`` without.
+
+    Returns:
+        [n, 4 h, 4 w], or ``before`` for a base that takes clicks and boxes as tokens only.
+    """
+    if not getattr(network, "draws_prompts", False):
+        return before
+    encoder = network.prompt_encoder
+    rows, columns = (4 * n for n in encoder.image_embedding_size)  # type: ignore[union-attr]
+    height, width = encoder.input_image_size  # type: ignore[union-attr, misc]
+    if before is None:
+        drawn = np.zeros((len(prompts), rows, columns), dtype=np.float32)
+    else:
+        drawn = (before.detach().float() / SURE).clamp(-1, 1).cpu().numpy()
+    for one, prompt in zip(drawn, prompts, strict=True):
+        if prompt.box is not None:
+            x0, x1 = (np.clip(round(x * columns / width), 0, columns) for x in prompt.box[::2])
+            y0, y1 = (np.clip(round(y * rows / height), 0, rows) for y in prompt.box[1::2])
+            inside = one[y0:y1, x0:x1] + (IN_BOX if before is None else 0.0)
+            one.fill(OUTSIDE)
+            one[y0:y1, x0:x1] = inside
+        for x, y, belongs in prompt.points:
+            row, column = int(y * rows / height), int(x * columns / width)
+            for down, right in _DISC:
+                if 0 <= row + down < rows and 0 <= column + right < columns:
+                    one[row + down, column + right] = CLICKED if belongs else -CLICKED
+    where = encoder.no_mask_embed.weight.device  # type: ignore[union-attr]
+    return torch.from_numpy(drawn).to(where)  # type: ignore[arg-type]
+
+
+def decode(network: nn.Module, embeddings: Tensor, tokens: Tensor, before: Tensor | None = None) -> Tensor:
     """SAM's single-mask path over a batch: one image and one prompt per row.
 
     segment_anything's own decoder repeats every image for every prompt; here row k of the images
@@ -63,11 +111,12 @@ def decode(network: nn.Module, embeddings: Tensor, tokens: Tensor) -> Tensor:
         network: the SAM.
         embeddings: [n, dim, h, w] from the image encoder.
         tokens: [n, tokens, dim].
+        before: [n, 4 h, 4 w], see :func:`mask_prompts`.
 
     Returns:
         Mask logits [n, 4 h, 4 w].
     """
-    out, upscaled = _attend(network, embeddings, tokens, None)
+    out, upscaled = _attend(network, embeddings, tokens, before)
     decoder = network.mask_decoder
     weights = decoder.output_hypernetworks_mlps[0](out[:, 1])  # type: ignore[union-attr, index, operator]
     masks: Tensor = torch.einsum("nc,nchw->nhw", weights, upscaled)
@@ -83,7 +132,7 @@ def decode_all(
         network: the SAM.
         embeddings: [n, dim, h, w].
         tokens: [n, tokens, dim].
-        before: [n, 4 h, 4 w] logits of the masks before, as a further prompt.
+        before: [n, 4 h, 4 w], see :func:`mask_prompts`.
 
     Returns:
         Logits [n, 4, 4 h, 4 w] (the single mask, then the three for ambiguous prompts) and

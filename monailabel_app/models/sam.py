@@ -21,7 +21,7 @@ from monailabel_app.models.adapter import Adapter
 from monailabel_app.models.base import Labelmap, Progress, Prompts, no_progress
 from monailabel_app.models.embeddings import EmbeddingCache
 from monailabel_app.models.lora import adapt
-from monailabel_app.models.prompting import SlicePrompt, decode, sparse_tokens
+from monailabel_app.models.prompting import SlicePrompt, decode, mask_prompts, sparse_tokens
 from monailabel_app.models.sam_build import load_base
 from monailabel_app.models.sam_training import SamObjective
 from monailabel_app.models.slices import Example, Slices
@@ -61,11 +61,8 @@ class SamSegmenter:
         mask = np.zeros(slices.stack.shape, dtype=np.uint8)
         for part in slices.chunks(len(self._names), ENCODE_AT_ONCE):
             embeddings = self._embed(volume, slices, list(range(part.start, part.stop)))
-            count = len(embeddings)
-            logits = [
-                decode(self._network, embeddings, sparse_tokens(self._prompts, [SlicePrompt()] * count, [d] * count))
-                for d in self._defaults
-            ]
+            nothing = [SlicePrompt()] * len(embeddings)
+            logits = [self._answer(embeddings, nothing, default) for default in self._defaults]
             mask[part] = self._labelled(slices, torch.stack(logits, dim=1), self._names)
             progress(part.stop / len(slices))
         return slices.stack.restore(mask)
@@ -164,8 +161,11 @@ class SamSegmenter:
         return torch.stack(rows)
 
     def _prompted(self, embedding: Tensor, label: str, prompt: SlicePrompt) -> Tensor:
-        default = self._defaults[self._names.index(label)]
-        return decode(self._network, embedding, sparse_tokens(self._prompts, [prompt], [default]))
+        return self._answer(embedding, [prompt], self._defaults[self._names.index(label)])
+
+    def _answer(self, embeddings: Tensor, prompts: Sequence[SlicePrompt], default: Tensor) -> Tensor:
+        tokens = sparse_tokens(self._prompts, prompts, [default] * len(prompts))
+        return decode(self._network, embeddings, tokens, mask_prompts(self._network, prompts))
 
     def _labelled(self, slices: Slices, logits: Tensor, names: Sequence[str]) -> npt.NDArray[np.uint8]:
         """Logits [n, label, h, w] -> voxel values [n, rows, columns]: the strongest label above 0."""

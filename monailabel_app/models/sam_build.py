@@ -7,21 +7,18 @@ Kirillov et al. 2023 (arXiv 2304.02643); MedSAM: Ma et al. 2024 (ViT-B, the same
 from __future__ import annotations
 
 import hashlib
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from monailabel_app.errors import Unavailable
+from monailabel_app.models.checkpoints import as_safetensors, read_tensors
 
 __all__ = ["SHAPES", "TINY_WEIGHTS", "SamShape", "digest", "load_base", "new_network", "refit"]
 
@@ -43,6 +40,8 @@ class SamShape:
     mlp_dim: int
     rel_pos: bool
     image_size: int
+    draws_prompts: bool = False
+    """Whether clicks and boxes are drawn into the mask prompt too."""
 
 
 _VIT_B = SamShape(768, 12, 12, (2, 5, 8, 11), 14, 16, 256, 2048, True, 1024)
@@ -89,6 +88,7 @@ def new_network(shape: SamShape, image_size: int) -> nn.Module:
         pixel_mean=list(PIXEL_MEAN),
         pixel_std=list(PIXEL_STD),
     )
+    network.draws_prompts = shape.draws_prompts  # type: ignore[assignment]
     return network.eval()
 
 
@@ -99,10 +99,11 @@ def load_base(base: str, image_size: int, checkpoint: Path | None) -> tuple[nn.M
         base: ``sam_tiny`` (shipped), ``sam_vit_b`` or ``medsam``.
         image_size: side of the input in pixels, a multiple of the patch; where it is not the size the
             base was trained at, position embeddings are resampled.
-        checkpoint: ``.pth`` (loaded without unpickling objects) or ``.safetensors``.
+        checkpoint: ``.safetensors``, or ``.pth``, which is converted beside itself the first time.
 
     Raises:
         Unavailable: no checkpoint, or it does not hold this network.
+        StateError: a ``.pth`` cannot be converted where it lies.
     """
     shape = SHAPES[base]
     if image_size % shape.patch:
@@ -112,12 +113,12 @@ def load_base(base: str, image_size: int, checkpoint: Path | None) -> tuple[nn.M
         )
     if checkpoint is None and base == "sam_tiny":
         checkpoint = TINY_WEIGHTS
-    hint = f"download {base}'s ViT-B weights and name the file with --checkpoint, or choose the base sam_tiny"
+    hint = f"fetch {base} with `fedseg base fetch {base}` and name the file with --checkpoint, or take sam_tiny"
     if checkpoint is None:
         raise Unavailable(f"the base {base!r} needs a checkpoint and none was given", hint)
     if not checkpoint.is_file():
         raise Unavailable(f"the checkpoint {checkpoint.name} of {base!r} is not there", hint)
-    state = _read_state(checkpoint, hint)
+    state = read_tensors(as_safetensors(checkpoint))
     with torch.device("meta"):
         network = new_network(shape, image_size)
     expected = network.state_dict()
@@ -135,20 +136,6 @@ def load_base(base: str, image_size: int, checkpoint: Path | None) -> tuple[nn.M
     network.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(-1, 1, 1), persistent=False)
     network.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(-1, 1, 1), persistent=False)
     return network.eval(), digest({name: state[name] for name in expected})
-
-
-def _read_state(path: Path, hint: str) -> Mapping[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        loaded: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise Unavailable(f"the checkpoint {path.name} cannot be read: {type(error).__name__}", hint) from None
-    if isinstance(loaded, dict) and isinstance(loaded.get("model"), dict):
-        loaded = loaded["model"]
-    if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
-        raise Unavailable(f"the checkpoint {path.name} holds no plain table of tensors", hint)
-    return loaded
 
 
 def _fit(value: Tensor, shape: torch.Size) -> Tensor:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from monailabel_app.learning.augment import augment
 from monailabel_app.learning.losses import binary_loss
-from monailabel_app.models.prompting import SlicePrompt, decode, simulate, sparse_tokens
+from monailabel_app.models.prompting import SlicePrompt, decode, mask_prompts, simulate, sparse_tokens
 from monailabel_app.models.sampling import balanced
 from monailabel_app.models.slices import Example
 
@@ -64,7 +64,7 @@ class SamObjective:
             prompts,
             [self._defaults[label] for label in labels],
         )
-        logits = decode(self._network, embeddings[rows], tokens)
+        logits = decode(self._network, embeddings[rows], tokens, mask_prompts(self._network, prompts))
         truth = F.interpolate(targets[rows], size=logits.shape[-2:], mode="area")
         return binary_loss(logits, truth[torch.arange(len(rows)), torch.tensor(labels) + 1])
 
