@@ -78,7 +78,8 @@ class FedSegLogic(ScriptedLoadableModuleLogic):
     def __init__(self, changed, wake):
         ScriptedLoadableModuleLogic.__init__(self)
         folder = Path(slicer.app.temporaryPath)
-        self.controller = Controller(SlicerScene(), SettingsStore(), changed, wake=wake, folder=folder)
+        keep = Path(slicer.app.slicerUserSettingsFilePath).parent / "FedSegOutbox"
+        self.controller = Controller(SlicerScene(), SettingsStore(), changed, wake=wake, folder=folder, keep=keep)
 
 
 class FedSegWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMixin):

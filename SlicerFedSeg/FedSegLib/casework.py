@@ -12,10 +12,12 @@ from .cancel import CancelSwitch
 from .client import SegmentRequest
 from .connection import Connection
 from .consent import Consent
-from .errors import ActionNotPossible, FedSegError
+from .errors import ActionNotPossible, Cancelled, FedSegError, SignInNeeded
+from .outbox import Outbox
 from .panel import Panel
+from .posting import Posting, kept_notice, may_arrive_later
 from .prompting import Prompting
-from .protocol import LabelSchema, Mask, NextCase, Prompts, Receipt
+from .protocol import LabelSchema, Mask, NextCase, Prompts, Receipt, SiteInfo
 from .settings import Settings
 from .state import Action, CaseView, Notice, Phase, Tone, why_not
 from .worker import Report
@@ -43,6 +45,7 @@ class CaseWork:
         panel: the view and the foreground job.
         connection: the site.
         scene: where cases are opened. prompting: the mouse's tools.
+        outbox: keeps submitted masks until they arrived. posting: sends them.
         folder: private folder for temporary files.
         clock: monotonic seconds.
     """
@@ -54,6 +57,8 @@ class CaseWork:
         settings: Settings,
         scene: CaseScene,
         prompting: Prompting,
+        outbox: Outbox,
+        posting: Posting,
         folder: Path,
         clock: Callable[[], float],
     ) -> None:
@@ -62,6 +67,8 @@ class CaseWork:
         self._settings = settings
         self._scene = scene
         self._prompting = prompting
+        self._outbox = outbox
+        self._posting = posting
         self._folder = folder
         self._clock = clock
         self._case: SceneCase | None = None
@@ -122,6 +129,8 @@ class CaseWork:
         self._case, self._opened_at = opened, self._clock()
         self._prompting.begin(opened, chosen.id)
         self._panel.to(Phase.OPEN, case=CaseView(chosen.id, chosen.reason))
+        if self._settings.segment_on_open and why_not(self._panel.view, Action.SEGMENT) is None:
+            self.segment()
 
     def segment(self) -> None:
         """Ask the chosen model for a mask of everything."""
@@ -144,8 +153,7 @@ class CaseWork:
     def _segment(self, label: str, prompts: Prompts, consent: Consent | None) -> None:
         self._leaving = False
         client, site, case = self._connection.client(), self._connection.site(), self._case_view()
-        suffix = ".nii.gz" if site.stock else ".nrrd"
-        request = SegmentRequest(case.id, self._panel.view.model, label, prompts, suffix)
+        request = SegmentRequest(case.id, self._panel.view.model, label, prompts, _mask_suffix(site))
         started = self._clock()
 
         def work(cancel: CancelSwitch, report: Report) -> Mask:
@@ -173,7 +181,7 @@ class CaseWork:
         self._connection.with_consent(send)
 
     def _export(self, nothing_to_mark: bool) -> Path | None:
-        path = self._folder / ("correction.nii.gz" if self._connection.site().stock else "correction.nrrd")
+        path = self._folder / f"correction{_mask_suffix(self._connection.site())}"
 
         def export() -> Path:
             self._scene.export_mask(self._need_case(), path, allow_empty=nothing_to_mark)
@@ -184,18 +192,45 @@ class CaseWork:
     def _send(self, path: Path, consent: Consent) -> None:
         self._leaving = False
         client, site, case = self._connection.client(), self._connection.site(), self._case_view()
-        author, seconds = self._settings.author, self._clock() - self._opened_at
+        tell = self._settings.tell_effort
+        parcel = self._panel.guarded(
+            lambda: self._outbox.add(
+                path,
+                client.address.url,
+                case.id,
+                site.schema,
+                suffix=_mask_suffix(site),
+                author=self._settings.author,
+                seconds=self._clock() - self._opened_at if tell else None,
+                clicks=self._prompting.clicks if tell else None,
+            )
+        )
+        if parcel is None:
+            return
+        self._posting.hold(parcel)
 
-        def work(cancel: CancelSwitch, report: Report) -> Receipt:
+        def work(cancel: CancelSwitch, report: Report) -> Receipt | FedSegError:
             try:
-                return client.submit(case.id, path, site.schema, consent, author=author, seconds=seconds, cancel=cancel)
-            finally:
-                path.unlink(missing_ok=True)
+                return client.deliver(parcel, self._outbox.mask_of(parcel), consent, cancel)
+            except FedSegError as error:
+                if may_arrive_later(error) and not isinstance(error, SignInNeeded | Cancelled):
+                    return error
+                raise
 
-        def done(receipt: Receipt) -> None:
-            self._panel.to(Phase.OPEN, case=replace(case, submitted=True), notice=words.receipt_words(receipt))
+        def done(result: Receipt | FedSegError) -> None:
+            if isinstance(result, Receipt):
+                self._outbox.remove(parcel)
+                notice = words.receipt_words(result)
+            else:
+                notice = kept_notice(parcel, result)
+            self._posting.free(parcel)
+            self._panel.to(Phase.OPEN, case=replace(case, submitted=True), notice=notice)
 
-        self._panel.run(Phase.SUBMITTING, f"Sending the mask of '{case.id}' …", work, done, Phase.OPEN)
+        def failed() -> None:
+            self._outbox.remove(parcel)  # it was stopped or refused; the mask is still in the scene
+            self._posting.free(parcel)
+
+        self._panel.run(Phase.SUBMITTING, f"Sending the mask of '{case.id}' …", work, done, Phase.OPEN, failed=failed)
 
     def forget(self, *, scene_gone: bool = False) -> None:
         """Let go of the case; its image and its segmentation stay in the scene, points and scribbles do not."""
@@ -221,3 +256,8 @@ class CaseWork:
             return self._scene.has_marks(self._need_case())
         except FedSegError:
             return False  # the case left the scene: there is nothing to lose
+
+
+def _mask_suffix(site: SiteInfo) -> str:
+    """Kind of mask file: stock servers read NIfTI."""
+    return ".nii.gz" if site.stock else ".nrrd"

@@ -19,6 +19,7 @@ from .errors import ConsentMissing, NotFound, ProtocolError
 from .fields import Fields, parse_object
 from .live.calls import SessionCalls
 from .multipart import parse_multipart
+from .outbox import Parcel
 from .progress import Federation, Learning, Round, federation, learning, round_id, round_status
 from .protocol import LabelSchema, Mask, NextCase, Prompts, Receipt, SiteInfo, mask, next_case, receipt, site_info
 from .transport import Transport, Upload
@@ -182,6 +183,25 @@ class SiteClient:
             parts["params"].content, image.content, _suffix(image.filename, MASK_SUFFIXES), request.model, schema
         )
 
+    def deliver(self, parcel: Parcel, path: Path, consent: Consent, cancel: CancelSwitch | None = None) -> Receipt:
+        """Submit a mask from the outbox.
+
+        Raises:
+            ConsentMissing: it belongs to another server.
+        """
+        if parcel.server != self.address.url:
+            raise ConsentMissing(f"The mask of '{parcel.case}' belongs to {parcel.server}.", "Connect there.")
+        return self.submit(
+            parcel.case,
+            path,
+            parcel.schema,
+            consent,
+            author=parcel.author,
+            seconds=parcel.seconds,
+            clicks=parcel.clicks,
+            cancel=cancel,
+        )
+
     def submit(
         self,
         case: str,
@@ -191,6 +211,7 @@ class SiteClient:
         *,
         author: str = "",
         seconds: float | None = None,
+        clicks: int | None = None,
         cancel: CancelSwitch | None = None,
     ) -> Receipt:
         """``PUT /datastore/label`` with tag ``final``: the corrected mask in ``path``.
@@ -198,6 +219,7 @@ class SiteClient:
         Args:
             author: who corrected it; "" to leave it to the sign-in.
             seconds: time spent on the case; None not to tell.
+            clicks: prompts and buttons used on it; None not to tell.
         """
         self._need(consent)
         params: dict[str, object] = {
@@ -207,6 +229,8 @@ class SiteClient:
             params["author"] = author
         if seconds is not None:
             params["seconds"] = round(seconds, 1)
+        if clicks is not None:
+            params["clicks"] = clicks
         suffix = _suffix(path.name, MASK_SUFFIXES)
         reply = self._transport.request(
             "PUT",

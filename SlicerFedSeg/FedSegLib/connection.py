@@ -49,6 +49,8 @@ class Connection:
         self._client: SiteClient | None = None
         self._after_consent: Callable[[Consent], None] | None = None
         self.watch: Watch | None = None
+        self.connected: Callable[[], None] = lambda: None
+        """Called when a site was reached and knows the person."""
         panel.signed_out = self.end_watch
 
     def client(self) -> SiteClient:
@@ -144,6 +146,7 @@ class Connection:
         if not info.stock:
             self.end_watch()
             self.watch = Watch(self._lane, client, self._clock, lambda: self._panel.view, self._panel.change)
+        self.connected()
 
     def agree(self) -> None:
         """The person agrees to what was asked; what waited for it goes on."""

@@ -14,7 +14,7 @@ from typing import Protocol
 from .address import Address
 from .errors import ConsentMissing
 
-WORDING = 1
+WORDING = 2
 """Number of the text below; raise it when the text changes what is agreed to."""
 
 _PREFIX = "consent/"
@@ -57,7 +57,9 @@ def consent_text(address: Address, site: str) -> str:
     who = f"the site '{site}' at {address.url}" if site else address.url
     lines = [
         f"The masks you submit, and the points and boxes you place, will be sent to {who}, "
-        "with the case's name there, your name if you entered one, and the time you took.",
+        "with the case's name there, your name if you entered one, and, unless you switch it off in the settings, "
+        "the time and the number of clicks you took.",
+        "A mask that cannot be delivered waits on this computer's disk until the site can be reached.",
         "Image voxels are not sent: the images come from that site.",
     ]
     if site:

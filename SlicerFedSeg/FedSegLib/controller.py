@@ -21,7 +21,9 @@ from .connection import Connect, Connection
 from .consent import ConsentBook, Store
 from .live.propagating import Propagating
 from .live.work import LiveWork
+from .outbox import Outbox
 from .panel import Panel
+from .posting import Posting
 from .prompting import PointingScene, Prompting
 from .settings import Settings
 from .state import CONNECTED, Action, Notice, Phase, View
@@ -53,6 +55,7 @@ class Controller:
         wake: called when :meth:`tick` is needed again.
         connect: makes a client for an address and a CA file.
         folder: for temporary files; a private sub-folder is made in it and removed by :meth:`close`.
+        keep: folder for masks that wait to be sent; it stays.
         clock: monotonic seconds. now: ISO 8601 time.
     """
 
@@ -65,11 +68,12 @@ class Controller:
         wake: Callable[[], None] = lambda: None,
         connect: Connect = connect_over_http,
         folder: Path | None = None,
+        keep: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], str] = utc_now,
     ) -> None:
         self._mailbox = Mailbox(wake)
-        names = ("actions", "watching", "prompts", "propagation")
+        names = ("actions", "watching", "prompts", "propagation", "outbox")
         self._lanes = tuple(Lane(name, self._mailbox) for name in names)
         self._folder = tempfile.TemporaryDirectory(prefix="fedseg-", dir=folder, ignore_cleanup_errors=True)
         self._panel = Panel(self._mailbox, self._lanes[0], changed)
@@ -79,7 +83,20 @@ class Controller:
         self.live = LiveWork(self._panel, self.connection, self._lanes[2], clock)
         propagating = Propagating(self._panel, self._lanes[3], self.live.fetch_changes)
         self.prompting = Prompting(self._panel, self.connection, scene, self.live, propagating)
-        self.casework = CaseWork(self._panel, self.connection, self.settings, scene, self.prompting, self.folder, clock)
+        outbox = Outbox(keep or self.folder / "outbox", now)
+        self.posting = Posting(self._panel, self.connection, self._lanes[4], outbox, clock)
+        self.connection.connected = self.posting.refresh
+        self.casework = CaseWork(
+            self._panel,
+            self.connection,
+            self.settings,
+            scene,
+            self.prompting,
+            outbox,
+            self.posting,
+            self.folder,
+            clock,
+        )
 
     @property
     def view(self) -> View:
@@ -94,7 +111,7 @@ class Controller:
     @property
     def active(self) -> bool:
         """True while :meth:`tick` has anything to do; the widget's timer runs only then."""
-        return self.connection.watch is not None or self._mailbox.pending > 0
+        return self.connection.watch is not None or self._mailbox.pending > 0 or bool(self.view.waiting)
 
     @property
     def busy(self) -> bool:
@@ -105,6 +122,7 @@ class Controller:
         """Deliver results and poll if due; every 50 ms from the GUI thread (see worker.py for why it waits)."""
         if self.connection.watch is not None:
             self.connection.watch.tick()
+        self.posting.tick()
         self._mailbox.deliver()
 
     def cancel(self) -> None:
@@ -115,6 +133,7 @@ class Controller:
         """Leave the server; what is in the scene stays there."""
         self._panel.drop_job()
         self.casework.forget()  # its last words to the site need the connection
+        self.posting.leave()
         self.connection.leave()
         self._panel.show(View(address=self.view.address))
 
@@ -135,6 +154,7 @@ class Controller:
         """Stop everything and remove temporary files; the scene keeps the person's work."""
         self._panel.drop_job()
         self.casework.forget()
+        self.posting.leave()
         self.connection.leave()
         for lane in self._lanes:
             lane.close()

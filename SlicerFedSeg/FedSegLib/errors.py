@@ -16,6 +16,7 @@
     ├── ProtocolError       the reply is not what the protocol says
     ├── ConsentMissing      an upload without the person's consent for this server
     ├── Cancelled           the person stopped it
+    ├── OutboxFault         a mask cannot be kept on this computer
     ├── ActionNotPossible   the module's state does not allow the action
     └── CaseError           something about the open case
         ├── CaseGone        its volume or segmentation left the scene
@@ -101,6 +102,10 @@ class ConsentMissing(FedSegError):
 
 class Cancelled(FedSegError):
     """Raised inside work that the person stopped."""
+
+
+class OutboxFault(FedSegError):
+    """Raised when a submitted mask cannot be written to this computer's disk."""
 
 
 class ActionNotPossible(FedSegError):

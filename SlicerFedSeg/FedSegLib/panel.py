@@ -53,8 +53,17 @@ class Panel:
             self.change(notice=notice_of(error))
             return None
 
-    def run(self, phase: Phase, text: str, work: Work[T], done: Callable[[T], None], back: Phase) -> None:
-        """Do ``work`` in the background while the view is in ``phase``; on failure go ``back``."""
+    def run(
+        self,
+        phase: Phase,
+        text: str,
+        work: Work[T],
+        done: Callable[[T], None],
+        back: Phase,
+        *,
+        failed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Do ``work`` in the background while the view is in ``phase``; on failure go ``back`` and call ``failed``."""
         self.to(phase, busy=Busy(text))
 
         def progress(message: str, fraction: float | None) -> None:
@@ -69,12 +78,13 @@ class Panel:
                 except Exception as error:  # the scene may refuse; the panel must go on whatever happens
                     self._fail(error, back)
 
-        def failed(error: Exception) -> None:
+        def broke(error: Exception) -> None:
             if self._job is job:
                 self._job = None
                 self._fail(error, back)
+                failed()
 
-        job = self._lane.submit(work, ended, failed, progress)
+        job = self._lane.submit(work, ended, broke, progress)
         self._job = job
 
     def cancel(self) -> None:

@@ -51,6 +51,8 @@ class Prompting:
         self._live = live
         self._propagating = propagating
         self._case: SceneCase | None = None
+        self.clicks = 0
+        """Prompts and buttons used on the open case."""
 
     @property
     def tool(self) -> str:
@@ -61,6 +63,7 @@ class Prompting:
         """A case was opened."""
         self.end()
         self._case = case
+        self.clicks = 0
         if not self._connection.site().stock:
             self._live.begin(self._scene.canvas(case, self._placed), name)
 
@@ -103,9 +106,11 @@ class Prompting:
         if tool in _POINTS or tool in _SHAPES:
             self._hold("")
         if tool in _SHAPES and self._case is not None and not self._connection.site().stock:
+            self.clicks += 1
             self._panel.mailbox.later(self._live.shape_drawn)  # not within Slicer's own handling of the click
 
     def _placed(self, pointer: Pointer) -> None:
+        self.clicks += 1
         points = pointer.value in _POINTS
         self._panel.mailbox.later(self._live.points_placed if points else self._live.shape_drawn)
 
@@ -122,17 +127,20 @@ class Prompting:
     def undo(self) -> None:
         """Take the last step back."""
         if self._panel.can(Action.UNDO):
+            self.clicks += 1
             self._live.undo()
 
     def redo(self) -> None:
         """Do it again."""
         if self._panel.can(Action.REDO):
+            self.clicks += 1
             self._live.redo()
 
     def propagate(self) -> None:
         """Carry the structure on from its prompted slices."""
         session = self._live.session
         if self._panel.can(Action.PROPAGATE) and session is not None:
+            self.clicks += 1
             calls = self._connection.client().sessions
             self._propagating.start(calls, session.id, self._live.label, self._live.axis)
 

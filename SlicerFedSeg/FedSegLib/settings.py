@@ -41,6 +41,20 @@ class Settings:
         """The name that goes with a submitted mask."""
         return self._store.get("author") or ""
 
+    @property
+    def tell_effort(self) -> bool:
+        """Whether time and clicks go with a submitted mask."""
+        return self._store.get("tell_effort") != "no"
+
+    @property
+    def segment_on_open(self) -> bool:
+        """Whether a case is segmented as soon as it is open."""
+        return self._store.get("segment_on_open") == "yes"
+
+    def set_flag(self, key: str, value: bool) -> None:
+        """Keep ``tell_effort`` or ``segment_on_open``."""
+        self._store.set(key, "yes" if value else "no")
+
     def set_text(self, key: str, value: str) -> None:
         """Keep ``ca_file`` or ``author``; an empty text forgets it."""
         if value.strip():

@@ -121,7 +121,7 @@ class CaseView:
         id: its name at the site.
         reason: why the site chose it, "" when it did not say.
         answered_by: model, version and seconds of the mask shown; "" before there is one.
-        submitted: True after its mask was accepted.
+        submitted: True after its mask was accepted, or is kept to be sent.
     """
 
     id: str
@@ -156,6 +156,8 @@ class View:
     Attributes:
         link_lost: why the site cannot be watched at the moment, "" when it can.
         consent_text: what the person is asked to agree to; None when nothing is asked.
+        waiting: cases whose masks are on this computer and not yet at the site.
+        refused: (case, reason) of masks that the site would not take.
         consented: True when sending to this server was agreed to.
     """
 
@@ -170,6 +172,8 @@ class View:
     testing: bool = False
     consent_text: str | None = None
     consented: bool = False
+    waiting: tuple[str, ...] = ()
+    refused: tuple[tuple[str, str], ...] = ()
     learning: Learning | None = None
     federation: Federation | None = None
     round: Round | None = None

@@ -94,6 +94,15 @@ def receipt_words(receipt: Receipt) -> Notice:
     return Notice(" ".join(words), tone=Tone.GOOD)
 
 
+def waiting_words(waiting: tuple[str, ...], refused: tuple[tuple[str, str], ...]) -> str:
+    """Which masks are on this computer and not yet at the site."""
+    lines = []
+    if waiting:
+        lines.append(f"Waiting on this computer to be sent: {', '.join(waiting)}.")
+    lines += [f"Refused by the site: {case} ({reason})" for case, reason in refused]
+    return "\n".join(lines)
+
+
 def learning_words(learning: Learning | None) -> str:
     """One or two sentences about the learner."""
     if learning is None:

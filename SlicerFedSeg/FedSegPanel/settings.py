@@ -17,6 +17,10 @@ class Settings(Section):
         ui.caFileEdit.currentPath = str(settings.ca_file or "")
         ui.authorEdit.connect("textChanged(QString)", lambda text: settings.set_text("author", text))
         ui.caFileEdit.connect("currentPathChanged(QString)", lambda path: settings.set_text("ca_file", path))
+        ui.autoBox.checked = settings.segment_on_open
+        ui.effortBox.checked = settings.tell_effort
+        ui.autoBox.connect("toggled(bool)", lambda on: settings.set_flag("segment_on_open", on))
+        ui.effortBox.connect("toggled(bool)", lambda on: settings.set_flag("tell_effort", on))
         self.on_click(ui.withdrawButton, self.controller.connection.withdraw_consent)
 
     def draw(self, view):

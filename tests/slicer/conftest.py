@@ -102,11 +102,13 @@ def qapp(mrml: Any) -> Any:
 
 
 @pytest.fixture
-def panel(qapp: Any, scene: Any, tmp_path: Path) -> Iterator[Any]:
-    """A fresh panel with empty settings."""
+def panel(qapp: Any, scene: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A fresh panel with empty settings and an empty outbox."""
+    import slicer
     from panel_driver import PanelDriver, shots_folder
     from PySide6 import QtCore
 
+    monkeypatch.setattr(slicer.app, "slicerUserSettingsFilePath", str(tmp_path / "kept" / "Slicer.ini"))
     QtCore.QSettings.setPath(
         QtCore.QSettings.Format.IniFormat, QtCore.QSettings.Scope.UserScope, str(tmp_path / "settings")
     )

@@ -47,9 +47,8 @@ def test_connect_next_case_segment_and_submit(panel: PanelDriver, scene: Any, mo
     panel.until(lambda: panel.view.learning is not None and panel.view.federation is not None, "for the site's state")
 
 
-def test_points_reach_a_model_that_understands_them(
-    panel: PanelDriver, scene: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.timeout(300)
+def test_live_prompts_undo_and_propagation(panel: PanelDriver, scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from FedSegLib.scene import Pointer
 
     monkeypatch.setattr("panel_driver.PATIENCE_SECONDS", 120.0)
@@ -59,17 +58,33 @@ def test_points_reach_a_model_that_understands_them(
         pytest.skip("the site has no model that takes points")
     panel.open_case()
     panel.choose(panel.ui.modelBox, model)
-    case = panel.widget.controller.casework.case
-    volume = scene.GetNodeByID(case.volume)
-    middle = [0.0] * 6
-    volume.GetRASBounds(middle)
-    center = [(low + high) / 2 for low, high in zip(middle[::2], middle[1::2], strict=True)]
-    scene.GetNodeByID(case.pointers[Pointer.INCLUDE]).AddControlPointWorld(*center)
-    panel.click(panel.ui.segmentPromptsButton)
+    panel.click(panel.ui.includeButton)
     if panel.ui.consentFrame.visible:
         panel.click(panel.ui.agreeButton)
-    panel.until(lambda: panel.view.phase.name == "OPEN", "for the mask")
+    case = panel.widget.controller.casework.case
+    bounds = [0.0] * 6
+    scene.GetNodeByID(case.volume).GetRASBounds(bounds)
+    middle = [(low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2], strict=True)]
+    scene.GetNodeByID(case.pointers[Pointer.INCLUDE]).AddControlPointWorld(*middle)
+    _settle(panel)
     assert panel.view.case.answered_by, panel.says
+    canvas = panel.widget.controller.live._canvas
+    prompted = int((canvas.labels() > 0).sum())
+    assert prompted
+    panel.shoot("33-real-prompted")
+    panel.click(panel.ui.propagateButton)
+    panel.until(lambda: not panel.view.live.propagating, "for the propagation")
+    _settle(panel)
+    assert int((canvas.labels() > 0).sum()) >= prompted
+    while panel.ui.undoButton.enabled:
+        panel.click(panel.ui.undoButton)
+        _settle(panel)
+    assert not canvas.labels().any()
+
+
+def _settle(panel: PanelDriver) -> None:
+    panel.process()
+    panel.until(lambda: not panel.view.live.asking and not panel.widget.controller.busy, "for the answers")
 
 
 @pytest.mark.timeout(300)

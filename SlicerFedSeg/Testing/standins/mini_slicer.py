@@ -35,6 +35,7 @@ class App:
     def __init__(self, logic: Any) -> None:
         self._logic = logic
         self.temporaryPath = tempfile.gettempdir()
+        self.slicerUserSettingsFilePath = f"{tempfile.gettempdir()}/Slicer.ini"
 
     def applicationLogic(self) -> Any:
         """The application logic."""
