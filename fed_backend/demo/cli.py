@@ -64,7 +64,7 @@ def prepare_output(out: Path) -> None:
 @click.option("--seed", type=click.IntRange(0, 2**31), default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("demo-out"), show_default=True)
 @click.option("--keep", is_flag=True, help="Leave the servers up at the end, until Ctrl-C.")
-@click.option("--cases", type=click.IntRange(3, 1000), default=12, hidden=True)
+@click.option("--cases", type=click.IntRange(3, 1000), default=14, hidden=True)
 @click.option("--local-steps", type=click.IntRange(1), hidden=True)
 @click.option("--round-steps", type=click.IntRange(1), hidden=True)
 @click.option("--image-size", type=click.IntRange(32, 1024), hidden=True)

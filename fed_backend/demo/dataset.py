@@ -20,7 +20,7 @@ from nibabel.filebasedimages import ImageFileError
 from fed_backend.demo.errors import DatasetError
 from fed_backend.plan import SITE_NAME
 
-__all__ = ["LABELS", "Case", "SiteData", "read_dataset", "read_pair"]
+__all__ = ["LABELS", "Case", "SiteData", "part_sizes", "read_dataset", "read_pair"]
 
 SUFFIX = ".nii.gz"
 LABELS = {"tumour": 1}
@@ -170,6 +170,11 @@ def _read_site(folder: Path, name: str, split: dict[tuple[str, str], str | None]
     return SiteData(name, tuple(cases))
 
 
+def part_sizes(cases: int) -> tuple[int, int]:
+    """How many of ``cases`` patients validate and test: two of seven (a gate tests from four on), and a quarter."""
+    return max(1, cases * 2 // 7), max(1, cases // 4)
+
+
 def _parts(site: str, cases: list[str], split: dict[tuple[str, str], str | None], seed: int) -> dict[str, str]:
     """Case -> part, from the split file where it mentions the site, else drawn."""
     if any(mentioned == site for mentioned, _ in split):
@@ -180,6 +185,6 @@ def _parts(site: str, cases: list[str], split: dict[tuple[str, str], str | None]
             )
         return {case: part for case in cases if (part := split[site, case]) is not None}
     order = np.random.default_rng([seed, *site.encode()]).permutation(len(cases))
-    test, val = max(1, len(cases) // 4), max(1, len(cases) // 6)
+    val, test = part_sizes(len(cases))
     drawn = {cases[n]: "test" if r < test else "val" if r < test + val else "train" for r, n in enumerate(order)}
     return {case: drawn[case] for case in cases}

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fed_backend.demo.anatomy import Contrast, Grid, draw_head, smooth_field
+from fed_backend.demo.dataset import part_sizes
 from fed_backend.demo.errors import DatasetError
 
 __all__ = ["SCANNERS", "GeneratedCase", "Scanner", "make_case", "parts", "site_grid", "write_dataset"]
@@ -127,7 +128,7 @@ def make_case(scanner: Scanner, index: int, seed: int) -> GeneratedCase:
 
 
 def parts(cases: int) -> list[str]:
-    """Part of each of ``cases`` patients: about a sixth validation, a quarter test, the rest training.
+    """Part of each of ``cases`` patients, training first, by :func:`.dataset.part_sizes`.
 
     Raises:
         DatasetError: fewer than three cases.
@@ -136,7 +137,7 @@ def parts(cases: int) -> list[str]:
         raise DatasetError(
             f"{cases} cases a site are too few to split", "use at least 3: one to train, to validate, to test"
         )
-    test, validation = max(1, cases // 4), max(1, cases // 6)
+    validation, test = part_sizes(cases)
     return ["train"] * (cases - test - validation) + ["val"] * validation + ["test"] * test
 
 
