@@ -71,7 +71,7 @@ class CannedSession:
         return {
             "session": self.id, "image": self.image, "model": "sam", "version": "sam-0001", "label": "tumour",
             "labels": self.desk.labels, "shape": list(self.desk.shape), "axis": "k", "step": self.step,
-            "undo": bool(self.done), "redo": bool(self.undone),
+            "undo": len(self.done), "redo": len(self.undone),
         }  # fmt: skip
 
     def answer(self, method: str, rest: list[str], query: dict[str, str], values: dict[str, Any]) -> tuple[int, Any]:
@@ -131,7 +131,7 @@ class CannedSession:
         head = json.dumps({
             "session": self.id, "step": self.step, "version": "sam-0001", "box": box, "axis": "k", "slices": None,
             "score": 0.9, "features": [], "milliseconds": {"total": 3.0}, "window": {},
-            "undo": bool(self.done), "redo": bool(self.undone),
+            "undo": len(self.done), "redo": len(self.undone),
         }).encode()  # fmt: skip
         body = b""
         if box is not None:

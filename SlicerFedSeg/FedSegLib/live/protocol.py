@@ -33,8 +33,8 @@ class Session:
     shape: Ijk
     labels: Mapping[str, int]
     step: int
-    undo: bool
-    redo: bool
+    undo: int
+    redo: int
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Answer:
         box: the changed voxels; None where none changed.
         voxels: label values within the box, [k, j, i]; None without one.
         milliseconds: time at the site.
-        undo, redo: whether steps can be taken back or done again.
+        undo, redo: how many steps can be taken back or done again.
     """
 
     step: int
@@ -54,8 +54,8 @@ class Answer:
     box: Box | None
     voxels: Array | None
     milliseconds: float
-    undo: bool
-    redo: bool
+    undo: int
+    redo: int
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,8 @@ def session(body: bytes) -> Session:
         shape=_three(fields.items("shape"), "the session's shape"),
         labels={name: named.whole(name) for name in named.keys()},  # noqa: SIM118  not a dict
         step=fields.whole("step", 0),
-        undo=fields.flag("undo"),
-        redo=fields.flag("redo"),
+        undo=fields.whole("undo", 0),
+        redo=fields.whole("redo", 0),
     )
 
 
@@ -137,8 +137,8 @@ def answer(body: bytes) -> Answer:
         box=box,
         voxels=None if box is None else _voxels(box, body[_HEAD.size + length :]),
         milliseconds=times.number("total", 0.0),
-        undo=fields.flag("undo"),
-        redo=fields.flag("redo"),
+        undo=fields.whole("undo", 0),
+        redo=fields.whole("redo", 0),
     )
 
 

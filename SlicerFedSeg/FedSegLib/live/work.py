@@ -333,8 +333,8 @@ class LiveWork:
         session = self._session
         live = replace(
             self._panel.view.live,
-            can_undo=session is not None and session.undo,
-            can_redo=session is not None and session.redo,
+            can_undo=session is not None and session.undo > 0,
+            can_redo=session is not None and session.redo > 0,
             **changes,
         )
         self._panel.change(live=live)
