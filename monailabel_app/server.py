@@ -20,7 +20,7 @@ from fastapi import FastAPI
 from monailabel_app import __version__
 from monailabel_app.app_context import Site
 from monailabel_app.middleware import Authentication, SafeIds, UploadLimit
-from monailabel_app.routes import cases, images, infer, info, interactive, labels, login, session, train
+from monailabel_app.routes import cases, compare, images, infer, info, interactive, labels, login, session, train
 from monailabel_app.routes.closed import StockRest
 from monailabel_app.routes.corrections import router as corrections_router
 from monailabel_app.routes.errors import add_error_handlers
@@ -60,7 +60,7 @@ def create_app(site: Site) -> FastAPI:
         redoc_url=None,
         separate_input_output_schemas=False,
     )
-    for module in (info, cases, infer, interactive, images, labels, train, session, login):
+    for module in (info, cases, compare, infer, interactive, images, labels, train, session, login):
         app.include_router(module.router)
     for router in (learning_router, versions_router, corrections_router, federation_router, statistics_router):
         app.include_router(router)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from monailabel_app.errors import NotFound
 from monailabel_app.routes.roles import Reviewer, Site, Viewer
+from monailabel_app.state.retention import KEEP_LAST
 from monailabel_app.state.versions import Version, VersionStore
 
 __all__ = ["router"]
@@ -22,6 +23,14 @@ class Reason(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     reason: str = Field(default="", max_length=500)
+
+
+class Retention(BaseModel):
+    """What is kept: the newest so many, and always the champion and what it descends from."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    keep_last: int = Field(ge=1, le=100_000)
 
 
 @router.get("")
@@ -53,11 +62,25 @@ def version_report(site: Site, user: Viewer, version: str) -> dict[str, Any]:
 
 @router.post("/{version}/promote")
 def promote(site: Site, user: Reviewer, version: str, body: Reason | None = None) -> dict[str, Any]:
-    """Let a version serve by hand, whatever the gate said."""
+    """Let a version serve by hand, whatever the gate said; ``warning`` repeats its objection."""
     store = site.state.store_of(version)
+    warning = _objection(store, version)
     given = body.reason if body is not None else ""
     previous = store.promote(version, f"by {user.name}: {given or 'no reason given'}")
-    return {"champion": version, "previous": previous}
+    return {"champion": version, "previous": previous, "warning": warning}
+
+
+@router.get("/retention")
+def get_retention(site: Site, user: Viewer) -> dict[str, int]:
+    """How many of the newest versions are kept for certain, whatever became of them."""
+    return {"keep_last": site.state.settings.get("keep_last", KEEP_LAST)}
+
+
+@router.put("/retention")
+def put_retention(site: Site, user: Reviewer, retention: Retention) -> dict[str, int]:
+    """Change it; older versions that lead nowhere are deleted after the next learning or offer."""
+    site.state.settings.set("keep_last", retention.keep_last)
+    return get_retention(site, user)
 
 
 @router.post("/{version}/rollback")
@@ -67,6 +90,14 @@ def rollback(site: Site, user: Reviewer, version: str, body: Reason | None = Non
     given = body.reason if body is not None else ""
     champion = store.rollback(f"rolled back by {user.name}: {given or 'no reason given'}", version)
     return {"champion": champion, "previous": version}
+
+
+def _objection(store: VersionStore, version: str) -> str | None:
+    """Why the gate would rather not have this version serve."""
+    state, reason = store.state_of(version)
+    if state == "candidate":
+        return "The gate has not judged this version: nothing shows that it is not worse."
+    return reason if state == "refused" else None
 
 
 def _summary(store: VersionStore, version: Version) -> dict[str, Any]:

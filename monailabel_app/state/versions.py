@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -24,13 +25,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from fed_backend.payload import Tensors
 from monailabel_app.errors import Conflict, NotFound, StateError
 from monailabel_app.state.files import (
+    TEMPORARY,
     clean_temporaries,
     create_folder,
     file_errors,
@@ -38,60 +40,14 @@ from monailabel_app.state.files import (
     utc_now,
     write_atomic,
 )
+from monailabel_app.state.records import DataId, NewVersion, Origin, Version
 
 __all__ = ["DataId", "NewVersion", "Origin", "Version", "VersionState", "VersionStore", "adapter_sha256", "model_of"]
 
-Origin = Literal["base", "learning", "federation"]
 VersionState = Literal["champion", "accepted", "refused", "candidate"]
 
 _ID = re.compile(r"^(?P<model>[a-z][a-z0-9_]{0,31})-(?P<number>\d{4,})-[0-9a-f]{6}$")
 _MODEL = re.compile(r"^[a-z][a-z0-9_]{0,31}$")
-
-
-class DataId(BaseModel):
-    """A correction that a version was trained on, by identifier and content."""
-
-    model_config = ConfigDict(frozen=True)
-
-    correction: str
-    image_sha256: str
-    mask_sha256: str
-
-
-class NewVersion(BaseModel):
-    """What is known of a version when it is made; enough to make it again.
-
-    Attributes:
-        origin: ``base`` (the initial adapter), ``learning`` or ``federation``.
-        parent: the champion it was made from; ``None`` for the initial adapter.
-        base_sha256: digest of the frozen base that the tensors adapt.
-        seed: seed of its training.
-        settings: training settings, and for a federation its round and the payload's digest.
-        data: corrections it was trained on at this site.
-        metrics: figures of its training (final loss, seconds, steps).
-        code_version: version of this program.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    origin: Origin
-    parent: str | None = None
-    base_sha256: str
-    seed: int = 0
-    settings: dict[str, Any] = Field(default_factory=dict)
-    data: tuple[DataId, ...] = ()
-    metrics: dict[str, float] = Field(default_factory=dict)
-    code_version: str = ""
-
-
-class Version(NewVersion):
-    """A stored version: :class:`NewVersion` plus identity, time, and content."""
-
-    id: str
-    model: str
-    created: str
-    sha256: str
-    bytes: int
 
 
 def adapter_sha256(tensors: Mapping[str, npt.NDArray[Any]]) -> str:
@@ -316,6 +272,24 @@ class VersionStore:
                 raise Conflict(f"{champion} is the initial adapter: there is nothing before it")
             self.promote(parent, reason)
             return parent
+
+    def locked(self) -> FileLock:
+        """Hold the store against other writers, of this and other processes; re-entrant."""
+        return self._lock
+
+    def remove(self, identifier: str) -> None:
+        """Delete a version for good; see :func:`.retention.prune` for which.
+
+        Raises:
+            Conflict: it serves.
+        """
+        folder = self._of(identifier)
+        with self._lock, file_errors("the version store"):
+            if self.champion() == identifier:
+                raise Conflict(f"{identifier} serves and cannot be deleted", "promote another version first")
+            temporary = folder.with_name(f"{TEMPORARY}{folder.name}")  # gone in one step, for readers too
+            folder.rename(temporary)
+            shutil.rmtree(temporary)
 
     def record_verdict(self, identifier: str, verdict: Mapping[str, Any]) -> None:
         """Keep what the gate decided on a version: JSON with at least ``promoted`` and ``reason``."""

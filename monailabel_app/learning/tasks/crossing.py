@@ -15,6 +15,7 @@ from monailabel_app.learning.evaluate import Measured
 from monailabel_app.learning.tasks.judging import CrossScores
 from monailabel_app.models.base import Progress
 from monailabel_app.state.corrections import Correction
+from monailabel_app.state.retention import lineage
 from monailabel_app.state.versions import VersionStore
 
 __all__ = ["FOLDS", "cross_validate", "folds_of", "unseen"]
@@ -33,17 +34,14 @@ def unseen(store: VersionStore, champion: str, patients: Mapping[str, str], sinc
         store: the versions.
         champion: the one that serves.
         patients: correction id -> patient, of all corrections.
-        since: correction id -> time of submission; a federated version may have learned from
-            whatever had been submitted when it came.
+        since: correction id -> time of submission; a version that came from elsewhere may have
+            learned from whatever had been submitted by then.
     """
-    versions = {version.id: version for version in store.list()}
     seen: set[str] = set()
-    version = versions.pop(champion, None)
-    while version is not None:
+    for version in lineage(store.list(), champion):
         seen |= {patients[data.correction] for data in version.data if data.correction in patients}
-        if version.origin == "federation":
+        if version.origin in ("federation", "import"):
             seen |= {patients[c] for c, at in since.items() if at <= version.created}
-        version = versions.pop(version.parent or "", None)  # popped: a circle in damaged records ends
     return set(patients.values()) - seen
 
 

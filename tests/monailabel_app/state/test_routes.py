@@ -147,6 +147,14 @@ def test_statistics_compare_what_was_shown_with_what_was_submitted(
     assert found["summary"].startswith(f"Masks of {version} agree")
 
 
+def test_how_many_versions_are_kept_is_shown_and_set_by_reviewers(client: TestClient) -> None:
+    assert client.get("/versions/retention").json() == {"keep_last": 20}
+    assert client.put("/versions/retention", json={"keep_last": 5}, headers={"x-role": "annotator"}).status_code == 403
+    assert client.put("/versions/retention", json={"keep_last": 0}).status_code == 422
+    assert client.put("/versions/retention", json={"keep_last": 5}).json() == {"keep_last": 5}
+    assert client.get("/versions/retention").json() == {"keep_last": 5}
+
+
 @pytest.mark.parametrize("body", [{"steps": 0}, {"steps": "many"}, {"seed": -1}, {"typo": 1}])
 def test_wrong_settings_are_refused(client: TestClient, body: dict[str, Any]) -> None:
     assert client.post("/learning", json=body).status_code == 422
@@ -171,7 +179,7 @@ def test_versions_are_listed_promoted_explained_and_rolled_back(client: TestClie
         (made.id, base, "refused"),
     ]
     promoted = client.post(f"/versions/{made.id}/promote", json={"reason": "I looked at it"})
-    assert promoted.json() == {"champion": made.id, "previous": base}
+    assert promoted.json() == {"champion": made.id, "previous": base, "warning": "Refused: worse"}
     report = client.get(f"/versions/{made.id}/report").json()
     assert report["verdict"]["reason"] == "Refused: worse"
     assert "I looked at it" in report["reason"]
