@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from . import words
 from .cancel import CancelSwitch
+from .cases import CaseState
 from .client import SegmentRequest
 from .connection import Connection
 from .consent import Consent
@@ -38,6 +39,15 @@ class CaseScene(Protocol):
     def prompts(self, case: SceneCase) -> Prompts: ...
 
 
+@dataclass(frozen=True)
+class Arrived:
+    """A case as it came: its image file, and the mask submitted last, if any."""
+
+    case: NextCase
+    image: Path
+    mask: Mask | None
+
+
 class CaseWork:
     """The open case.
 
@@ -46,6 +56,7 @@ class CaseWork:
         connection: the site.
         scene: where cases are opened. prompting: the mouse's tools.
         outbox: keeps submitted masks until they arrived. posting: sends them.
+        submitted: called after a submission.
         folder: private folder for temporary files.
         clock: monotonic seconds.
     """
@@ -59,6 +70,7 @@ class CaseWork:
         prompting: Prompting,
         outbox: Outbox,
         posting: Posting,
+        submitted: Callable[[], None],
         folder: Path,
         clock: Callable[[], float],
     ) -> None:
@@ -69,11 +81,13 @@ class CaseWork:
         self._prompting = prompting
         self._outbox = outbox
         self._posting = posting
+        self._submitted = submitted
         self._folder = folder
         self._clock = clock
         self._case: SceneCase | None = None
         self._opened_at = 0.0
-        self._leaving = False
+        self._skipped: set[str] = set()
+        self._leaving = ""
 
     @property
     def case(self) -> SceneCase | None:
@@ -88,48 +102,83 @@ class CaseWork:
 
     def next_case(self, strategy: str) -> None:
         """Ask the site for a case, fetch its image and open it; an unsubmitted mask needs a second press."""
-        if not self._panel.can(Action.NEXT):
-            return
+        if self._panel.can(Action.NEXT) and self._may_leave(f"next by {strategy}"):
+            self._fetch_next(strategy)
+
+    def skip(self, strategy: str) -> None:
+        """Leave the open case for another day; it is not offered again before the panel is left."""
+        case = self._panel.view.case
+        if case is not None and self._panel.can(Action.SKIP) and self._may_leave("skip"):
+            self._skipped.add(case.id)
+            self._fetch_next(strategy)
+
+    def open_case(self, name: str) -> None:
+        """Open a case of the work list; one that was submitted comes with its mask, to be edited again."""
+        if self._panel.can(Action.NEXT) and self._may_leave(f"open {name}"):
+            self._fetch(lambda cancel: NextCase(name, ""), f"Opening '{name}' …")
+
+    def _may_leave(self, way: str) -> bool:
+        """False, with a warning, on the first try to leave a mask that is not submitted."""
         case = self._panel.view.case
         unsaved = case is not None and not case.submitted and self._has_marks()
-        if case is not None and unsaved and not self._leaving:
-            self._leaving = True
-            hint = "Submit it, or press 'Next case' again to leave it."
+        if case is not None and unsaved and self._leaving != way:
+            self._leaving = way
+            hint = "Submit it, or do the same again to leave it."
             self._panel.change(notice=Notice(f"The mask of '{case.id}' is not submitted.", hint))
-            return
-        self._leaving = False
-        client, folder = self._connection.client(), self._folder
+            return False
+        self._leaving = ""
+        return True
 
-        def work(cancel: CancelSwitch, report: Report) -> tuple[NextCase, Path] | None:
+    def _fetch_next(self, strategy: str) -> None:
+        client, skipped = self._connection.client(), frozenset(self._skipped)
+        rows = self._panel.view.cases
+
+        def choose(cancel: CancelSwitch) -> NextCase | None:
             chosen = client.next_case(strategy, cancel)
+            if chosen is None or chosen.id not in skipped:
+                return chosen
+            others = [row.id for row in rows if row.state is CaseState.NEW and row.id not in skipped]
+            return NextCase(others[0], f"you skipped '{chosen.id}'") if others else chosen
+
+        self._fetch(choose, "Asking for the next case …")
+
+    def _fetch(self, choose: Callable[[CancelSwitch], NextCase | None], text: str) -> None:
+        client, folder, schema = self._connection.client(), self._folder, self._connection.site().schema
+
+        def work(cancel: CancelSwitch, report: Report) -> Arrived | None:
+            chosen = choose(cancel)
             if chosen is None:
                 return None
 
             def progress(count: int, total: int | None) -> None:
                 report(f"Fetching '{chosen.id}' …", count / total if total else None)
 
-            return chosen, client.download_image(chosen.id, folder, cancel, progress)
+            mask = client.final_mask(chosen.id, schema, cancel)
+            return Arrived(chosen, client.download_image(chosen.id, folder, cancel, progress), mask)
 
         back = Phase.READY if self._case is None else Phase.OPEN
-        self._panel.run(Phase.FETCHING, "Asking for the next case …", work, self._case_arrived, back)
+        self._panel.run(Phase.FETCHING, text, work, self._case_arrived, back)
 
-    def _case_arrived(self, arrived: tuple[NextCase, Path] | None) -> None:
+    def _case_arrived(self, arrived: Arrived | None) -> None:
         if arrived is None:
             back = Phase.READY if self._case is None else Phase.OPEN
             self._panel.to(back, notice=Notice("The site has no case left to correct.", tone=Tone.GOOD))
             return
-        chosen, path = arrived
+        chosen = arrived.case
         try:
-            opened = self._scene.open_image(path, chosen.id, self._connection.site().schema)
+            opened = self._scene.open_image(arrived.image, chosen.id, self._connection.site().schema)
         finally:
-            path.unlink(missing_ok=True)  # the image must not stay on this computer's disk
+            arrived.image.unlink(missing_ok=True)  # the image must not stay on this computer's disk
         if self._case is not None:
             self._prompting.end()
             self._scene.close_case(self._case)
         self._case, self._opened_at = opened, self._clock()
         self._prompting.begin(opened, chosen.id)
-        self._panel.to(Phase.OPEN, case=CaseView(chosen.id, chosen.reason))
-        if self._settings.segment_on_open and why_not(self._panel.view, Action.SEGMENT) is None:
+        done = arrived.mask is not None
+        self._panel.to(Phase.OPEN, case=CaseView(chosen.id, chosen.reason, submitted=done, reopened=done))
+        if arrived.mask is not None:
+            self._scene.show_mask(opened, arrived.mask, self._folder)
+        elif self._settings.segment_on_open and why_not(self._panel.view, Action.SEGMENT) is None:
             self.segment()
 
     def segment(self) -> None:
@@ -151,7 +200,7 @@ class CaseWork:
         self._connection.with_consent(lambda consent: self._segment(label, prompts, consent))
 
     def _segment(self, label: str, prompts: Prompts, consent: Consent | None) -> None:
-        self._leaving = False
+        self._leaving = ""
         client, site, case = self._connection.client(), self._connection.site(), self._case_view()
         request = SegmentRequest(case.id, self._panel.view.model, label, prompts, _mask_suffix(site))
         started = self._clock()
@@ -190,7 +239,7 @@ class CaseWork:
         return self._panel.guarded(export)
 
     def _send(self, path: Path, consent: Consent) -> None:
-        self._leaving = False
+        self._leaving = ""
         client, site, case = self._connection.client(), self._connection.site(), self._case_view()
         tell = self._settings.tell_effort
         parcel = self._panel.guarded(
@@ -224,6 +273,7 @@ class CaseWork:
             else:
                 notice = kept_notice(parcel, result)
             self._posting.free(parcel)
+            self._submitted()
             self._panel.to(Phase.OPEN, case=replace(case, submitted=True), notice=notice)
 
         def failed() -> None:
@@ -238,7 +288,7 @@ class CaseWork:
         if self._case is not None and not scene_gone:
             self._scene.put_away(self._case)
         self._case = None
-        self._leaving = False
+        self._leaving = ""
 
     def _case_view(self) -> CaseView:
         case = self._panel.view.case

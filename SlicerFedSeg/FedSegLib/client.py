@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+from . import cases
 from .address import Address
 from .cancel import CancelSwitch
+from .cases import CaseRow
 from .consent import Consent
-from .errors import ConsentMissing, NotFound, ProtocolError
+from .errors import ConsentMissing, NotAllowed, NotFound, ProtocolError
 from .fields import Fields, parse_object
 from .live.calls import SessionCalls
 from .multipart import parse_multipart
@@ -109,6 +111,41 @@ class SiteClient:
         path = f"/activelearning/{quote(strategy, safe='')}"
         reply = self._transport.request("POST", path, json_body={}, wait=self._timeouts.transfer, cancel=cancel)
         return next_case(reply.body)
+
+    def cases(self, stock: bool, cancel: CancelSwitch | None = None) -> tuple[CaseRow, ...]:
+        """``GET /datastore/?output=all`` and, on a FedSeg site, corrections and open sessions: the work list."""
+        known = cases.index(self._quick("GET", "/datastore/?output=all", cancel=cancel))
+        if stock:
+            return cases.work_list(known, [], frozenset())
+        submitted = cases.corrections(self._quick("GET", "/corrections", cancel=cancel))
+        try:
+            opened = cases.in_work(self._quick("GET", "/sessions", cancel=cancel))
+        except NotAllowed:  # a viewer has none
+            opened = frozenset()
+        return cases.work_list(known, submitted, opened)
+
+    def thumbnail(self, case: str, size: int, cancel: CancelSwitch | None = None) -> bytes:
+        """``GET /datastore/image/thumbnail``: a PNG file."""
+        query = {"image": case, "size": str(size)}
+        return self._transport.request(
+            "GET", "/datastore/image/thumbnail", query=query, wait=self._timeouts.transfer, cancel=cancel
+        ).body
+
+    def final_mask(self, case: str, schema: LabelSchema, cancel: CancelSwitch | None = None) -> Mask | None:
+        """``GET /datastore/label``: the mask submitted last; None when there is none."""
+        try:
+            reply = self._transport.request(
+                "GET",
+                "/datastore/label",
+                query={"label": case, "tag": cases.FINAL},
+                wait=self._timeouts.transfer,
+                limit=_MASK_LIMIT,
+                cancel=cancel,
+            )
+        except NotFound:
+            return None
+        suffix = _suffix(_sent_name(reply.headers.get("Content-Disposition", "")), MASK_SUFFIXES)
+        return Mask(reply.body, suffix, schema.values(), "", None, {})
 
     def download_image(
         self,

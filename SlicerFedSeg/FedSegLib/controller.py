@@ -29,6 +29,7 @@ from .settings import Settings
 from .state import CONNECTED, Action, Notice, Phase, View
 from .transport import Transport
 from .worker import Lane, Mailbox
+from .worklist import WorkList
 
 
 class WorkScene(CaseScene, PointingScene, Protocol):
@@ -73,7 +74,7 @@ class Controller:
         now: Callable[[], str] = utc_now,
     ) -> None:
         self._mailbox = Mailbox(wake)
-        names = ("actions", "watching", "prompts", "propagation", "outbox")
+        names = ("actions", "watching", "prompts", "propagation", "outbox", "work list")
         self._lanes = tuple(Lane(name, self._mailbox) for name in names)
         self._folder = tempfile.TemporaryDirectory(prefix="fedseg-", dir=folder, ignore_cleanup_errors=True)
         self._panel = Panel(self._mailbox, self._lanes[0], changed)
@@ -85,7 +86,8 @@ class Controller:
         self.prompting = Prompting(self._panel, self.connection, scene, self.live, propagating)
         outbox = Outbox(keep or self.folder / "outbox", now)
         self.posting = Posting(self._panel, self.connection, self._lanes[4], outbox, clock)
-        self.connection.connected = self.posting.refresh
+        self.worklist = WorkList(self._panel, self.connection, self._lanes[5], clock)
+        self.connection.connected = self._arrived
         self.casework = CaseWork(
             self._panel,
             self.connection,
@@ -94,6 +96,7 @@ class Controller:
             self.prompting,
             outbox,
             self.posting,
+            self.worklist.soon,
             self.folder,
             clock,
         )
@@ -123,7 +126,12 @@ class Controller:
         if self.connection.watch is not None:
             self.connection.watch.tick()
         self.posting.tick()
+        self.worklist.tick()
         self._mailbox.deliver()
+
+    def _arrived(self) -> None:
+        self.posting.refresh()
+        self.worklist.refresh()
 
     def cancel(self) -> None:
         """Stop what runs in the foreground."""
@@ -134,6 +142,7 @@ class Controller:
         self._panel.drop_job()
         self.casework.forget()  # its last words to the site need the connection
         self.posting.leave()
+        self.worklist.leave()
         self.connection.leave()
         self._panel.show(View(address=self.view.address))
 
@@ -155,6 +164,7 @@ class Controller:
         self._panel.drop_job()
         self.casework.forget()
         self.posting.leave()
+        self.worklist.leave()
         self.connection.leave()
         for lane in self._lanes:
             lane.close()

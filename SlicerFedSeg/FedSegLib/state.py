@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
+from .cases import CaseRow
 from .errors import ActionNotPossible, FedSegError
 from .progress import Federation, Learning, Round
 from .protocol import SiteInfo
@@ -43,6 +44,7 @@ class Action(Enum):
     DISCONNECT = "disconnect"
     SIGN_IN = "sign in"
     NEXT = "open a case"
+    SKIP = "skip this case"
     SEGMENT = "segment"
     PROMPT = "use points and a box"
     UNDO = "undo"
@@ -76,13 +78,14 @@ _ACTIONS: dict[Phase, frozenset[Action]] = {
     Phase.READY: frozenset({Action.DISCONNECT, Action.NEXT}),
     Phase.FETCHING: frozenset({Action.CANCEL, Action.DISCONNECT}),
     Phase.OPEN: frozenset(
-        {Action.DISCONNECT, Action.NEXT, Action.SEGMENT, Action.PROMPT, Action.SUBMIT}
+        {Action.DISCONNECT, Action.NEXT, Action.SKIP, Action.SEGMENT, Action.PROMPT, Action.SUBMIT}
         | {Action.UNDO, Action.REDO, Action.PROPAGATE}
     ),
     Phase.SEGMENTING: frozenset({Action.CANCEL, Action.DISCONNECT}),
     Phase.SUBMITTING: frozenset({Action.CANCEL, Action.DISCONNECT}),
 }
 
+_LEAVING = frozenset({Action.NEXT, Action.SKIP, Action.SEGMENT, Action.SUBMIT})
 _PROMPTING = frozenset({Action.PROMPT, Action.UNDO, Action.REDO, Action.PROPAGATE})
 
 CONNECTED = frozenset({Phase.READY, Phase.FETCHING, Phase.OPEN, Phase.SEGMENTING, Phase.SUBMITTING})
@@ -122,12 +125,14 @@ class CaseView:
         reason: why the site chose it, "" when it did not say.
         answered_by: model, version and seconds of the mask shown; "" before there is one.
         submitted: True after its mask was accepted, or is kept to be sent.
+        reopened: True when a mask of it was submitted before it was opened.
     """
 
     id: str
     reason: str = ""
     answered_by: str = ""
     submitted: bool = False
+    reopened: bool = False
 
 
 @dataclass(frozen=True)
@@ -172,6 +177,7 @@ class View:
     testing: bool = False
     consent_text: str | None = None
     consented: bool = False
+    cases: tuple[CaseRow, ...] = ()
     waiting: tuple[str, ...] = ()
     refused: tuple[tuple[str, str], ...] = ()
     learning: Learning | None = None
@@ -217,7 +223,7 @@ def why_not(view: View, action: Action) -> str | None:
     if view.consent_text is not None and action not in (Action.DISCONNECT, Action.CANCEL):
         return "Answer the question about sending first."
     site = view.site
-    if action in (Action.NEXT, Action.SEGMENT, Action.SUBMIT) and (view.live.asking or view.live.propagating):
+    if action in _LEAVING and (view.live.asking or view.live.propagating):
         return "Wait until the model has answered."
     if action in _PROMPTING and site is not None:
         return _why_not_prompt(view, site, action)

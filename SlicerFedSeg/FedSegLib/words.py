@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .address import Address
+from .cases import CaseRow, CaseState
 from .progress import Federation, Learning, PastRound, Round, SiteProgress
 from .protocol import Mask, Receipt, SiteInfo
-from .state import Notice, Tone
+from .state import CaseView, Notice, Tone
 
 _PARTS = {
     "train": "The site will learn from it.",
@@ -92,6 +95,34 @@ def receipt_words(receipt: Receipt) -> Notice:
     if receipt.part is not None:
         words.append(_PARTS[receipt.part])
     return Notice(" ".join(words), tone=Tone.GOOD)
+
+
+def case_words(case: CaseView) -> str:
+    """The open case in one or two lines."""
+    done = " · submitted" if case.submitted else ""
+    reason = f"\nChosen because: {case.reason}" if case.reason else ""
+    again = "\nOpened again, with the mask that was submitted." if case.reopened else ""
+    return f"{case.id}{done}{reason}{again}"
+
+
+def with_waiting(rows: tuple[CaseRow, ...], waiting: tuple[str, ...], opened: CaseView | None) -> tuple[CaseRow, ...]:
+    """The work list, with what this computer knows better: masks that wait, and the case that is open."""
+
+    def known_better(row: CaseRow) -> CaseRow:
+        if row.id in waiting:
+            return replace(row, state=CaseState.WAITING)
+        if opened is not None and row.id == opened.id and not opened.submitted and row.state is CaseState.NEW:
+            return replace(row, state=CaseState.IN_WORK)
+        return row
+
+    return tuple(known_better(row) for row in rows)
+
+
+def row_words(row: CaseRow) -> str:
+    """A case of the work list, for its tooltip."""
+    by = f", by {', then '.join(author or 'somebody' for author in row.authors)}" if row.authors else ""
+    dice = "" if row.dice is None else f". The mask shown had Dice {row.dice:.2f} against the one submitted"
+    return f"{row.id}: {row.state.value}{by}{dice}."
 
 
 def waiting_words(waiting: tuple[str, ...], refused: tuple[tuple[str, str], ...]) -> str:

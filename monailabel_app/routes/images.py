@@ -6,11 +6,12 @@ import hashlib
 from enum import StrEnum
 from typing import Annotated, Any
 
-from fastapi import APIRouter, File, Form, UploadFile
-from fastapi.responses import FileResponse
+from fastapi import APIRouter, File, Form, Query, UploadFile
+from fastapi.responses import FileResponse, Response
 
 from monailabel_app.errors import NotFound, SiteError
 from monailabel_app.imaging.files import read_volume
+from monailabel_app.imaging.thumbnail import thumbnail_of
 from monailabel_app.middleware import check_id
 from monailabel_app.routes.access import Admin, Annotator, CurrentSite, Viewer
 from monailabel_app.routes.forms import json_object, received, upload_suffix
@@ -94,6 +95,17 @@ def download_image(image: str, site: CurrentSite, user: Viewer) -> FileResponse:
     """The image file as it is stored."""
     path = site.datastore.path_of(check_id(image, "image"))
     return FileResponse(path, media_type="application/octet-stream", filename=path.name)
+
+
+@router.get("/image/thumbnail", summary="A small picture of an image", response_class=Response)
+def thumbnail(image: str, site: CurrentSite, user: Viewer, size: Annotated[int, Query(ge=16, le=256)] = 64) -> Response:
+    """The middle slice as PNG, ``size`` pixels at its longer side.
+
+    Raises:
+        ImageError: the image cannot be read.
+    """
+    path = site.datastore.path_of(check_id(image, "image"))
+    return Response(thumbnail_of(path, size), media_type="image/png")
 
 
 @router.get("/image/info", summary="Get Image Info")

@@ -40,6 +40,8 @@ class Desk:
     def answer(self, method: str, rest: list[str], query: dict[str, str], body: bytes) -> tuple[int, Any]:
         """Status and reply: bytes of a changed box, or JSON."""
         values = json.loads(body) if body else {}
+        if not rest and method == "GET":
+            return 200, {"sessions": [one.described() for one in self.open.values()]}
         if not rest:
             self._count += 1
             one = CannedSession(f"s{self._count}", values["image"], self)

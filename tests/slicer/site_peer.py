@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import ssl
+import struct
 import threading
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.parser import BytesParser
@@ -43,6 +45,19 @@ def mask(shift: int = 0) -> np.ndarray[Any, Any]:
     return (np.where(distance < 3, 5, np.where(distance < 5, 2, 0))).astype(np.uint8)
 
 
+def thumbnail() -> bytes:
+    """The middle slice as an 8-bit grey PNG, written by hand."""
+    grey = np.clip(image()[:, :, 6].T / 3, 0, 255).astype(np.uint8)
+    rows = b"".join(b"\0" + row.tobytes() for row in grey)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", grey.shape[1], grey.shape[0], 8, 0, 0, 0, 0)
+    parts = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + parts
+
+
 IDLE_LEARNING: dict[str, Any] = {
     "state": "idle", "job": None, "model": "unet", "progress": 0, "seconds_left": None, "message": "", "curve": [],
     "result": None,
@@ -75,6 +90,10 @@ class SitePeer:
         self.stock = stock
         self.role = "annotator"
         self.cases = ["case-01", "case-02"]
+        self.known = ["case-10", "case-01", "case-02"]
+        self.finals: dict[str, bytes] = {}
+        self.corrections: list[dict[str, Any]] = []
+        self.thumbnail = thumbnail()
         self.image = nrrd(image(), AFFINE)
         self.mask = nrrd(mask(), AFFINE)
         self.image_name = "case.nrrd"
@@ -209,6 +228,23 @@ class Handler(BaseHTTPRequestHandler):
                 self.send_json(token if good else {"detail": "Wrong name or password."}, 200 if good else 401)
             case ("POST", "activelearning", _):
                 self.send_json({"id": peer.cases.pop(0), "reason": "least certain"} if peer.cases else {})
+            case ("GET", "datastore"):
+                final = {"final": {"ext": ".nii.gz", "info": {}}}
+                objects = {
+                    case: {"image": {"ext": ".nrrd", "info": {}}, "labels": final if case in peer.finals else {}}
+                    for case in peer.known
+                }
+                self.send_json({"name": "x", "objects": objects, "images_dir": ".", "labels_dir": "labels"})
+            case ("GET", "corrections") if not peer.stock:
+                self.send_json({"corrections": peer.corrections})
+            case ("GET", "datastore", "image", "thumbnail") if not peer.stock:
+                self.send_bytes(peer.thumbnail, {"Content-Type": "image/png"})
+            case ("GET", "datastore", "label"):
+                found = peer.finals.get(item.query["label"])
+                if found is None:
+                    self.send_json({"error": "NotFound", "detail": "no label 'final'", "hint": "Save one first."}, 404)
+                else:
+                    self.send_file(found, "label.nrrd")
             case ("GET", "datastore", "image"):
                 self.send_file(peer.image, peer.image_name)
             case ("POST", "infer", model):

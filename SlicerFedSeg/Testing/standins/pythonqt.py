@@ -100,6 +100,8 @@ class QUiLoader(QtUiTools.QUiLoader):
             raise RuntimeError(f"no stand-in for the widget class {class_name}")
         widget = cls(parent) if parent is not None else cls()
         widget.setObjectName(name)
+        if isinstance(widget, QtWidgets.QAbstractScrollArea):  # parts that Qt makes itself speak PythonQt, too
+            widget.setVerticalScrollBar(vars(sys.modules["qt"])["QScrollBar"]())
         self._built.append(widget)
         return widget
 

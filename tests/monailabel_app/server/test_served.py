@@ -192,3 +192,13 @@ def test_kill_9_in_the_middle_of_learning_loses_nothing(
     kept = again.get("/datastore/label", params={"label": "ras", "tag": "final"})
     (tmp_path / "back.nii.gz").write_bytes(kept.content)
     assert np.array_equal(np.asarray(nib.load(tmp_path / "back.nii.gz").dataobj), mask)
+
+
+def test_a_small_picture_of_every_case(site: Any) -> None:
+    for case in ("oblique", "picture"):
+        reply = site.get("/datastore/image/thumbnail", params={"image": case, "size": 48})
+        assert (reply.status_code, reply.headers["content-type"]) == (200, "image/png")
+        assert reply.content[:8] == b"\x89PNG\r\n\x1a\n"
+    assert site.get("/datastore/image/thumbnail", params={"image": "../x"}).status_code in (400, 404)
+    assert site.get("/datastore/image/thumbnail", params={"image": "zbroken"}).status_code == 422
+    assert site.get("/datastore/image/thumbnail", params={"image": "ras", "size": 5000}).status_code == 422
