@@ -25,6 +25,7 @@ from fed_backend.errors import FedSegError
 
 __all__ = [
     "AdapterError",
+    "AuditError",
     "Cancelled",
     "Conflict",
     "Forbidden",
@@ -108,6 +109,12 @@ class AdapterError(SiteError):
 
 class StateError(SiteError):
     """Raised when the site's own records cannot be read or written."""
+
+    status = 500
+
+
+class AuditError(SiteError):
+    """Raised when the audit log is not what was written: changed, shortened, or with gaps."""
 
     status = 500
 

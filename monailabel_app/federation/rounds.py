@@ -84,8 +84,13 @@ class RoundDesk:
 
     # -- users ---------------------------------------------------------------------------------
 
-    def start(self, method: str | None = None, rounds: int | None = None) -> str:
+    def start(self, method: str | None = None, rounds: int | None = None, who: str = "") -> str:
         """Ask the hub for a run of rounds; returns its identifier once the hub agreed.
+
+        Args:
+            method: one of the plan's.
+            rounds: how many; the plan's number by default.
+            who: the user who asks, for the audit log.
 
         Raises:
             Conflict: no plan, paused, or a method that the plan does not list.
@@ -100,7 +105,7 @@ class RoundDesk:
                 "leave the method away, or agree on a new plan with the other sites",
             )
         request = _Request(secrets.token_hex(8), "start", method or plan.method.name, rounds or plan.rounds)
-        self._ask(request)
+        self._ask(request, who)
         try:
             self._state.rounds.get(request.id)  # the first report may have been faster than the verdict
         except SiteError:
@@ -115,8 +120,8 @@ class RoundDesk:
             )
         return request.id
 
-    def stop(self, identifier: str) -> None:
-        """Ask the hub to stop a run.
+    def stop(self, identifier: str, who: str = "") -> None:
+        """Ask the hub to stop a run; ``who`` is the user who asks, for the audit log.
 
         Raises:
             NotFound: this site knows no such run.
@@ -128,7 +133,7 @@ class RoundDesk:
         if report.state not in ("requested", "running"):
             raise Conflict(f"run {identifier} has ended already ({report.state})", "there is nothing to stop")
         self._allowed(paused_too=True)
-        self._ask(_Request(identifier, "stop", report.method, report.rounds))
+        self._ask(_Request(identifier, "stop", report.method, report.rounds), who)
 
     def courier(self) -> dict[str, Any]:
         """``{connected, last_seen}``: whether the courier asks for work, and when it last did."""
@@ -196,13 +201,14 @@ class RoundDesk:
             raise Conflict(f"site {self._site_name!r} is paused", 'resume it: POST /federation/pause {"paused": false}')
         return self._plan
 
-    def _ask(self, request: _Request) -> None:
+    def _ask(self, request: _Request, who: str) -> None:
         """Hand a request to the courier and wait for the verdict."""
         with self._condition:
             if not self._connected():
                 raise Unavailable(f"no courier is connected to site {self._site_name!r}", _COURIER_HINT)
             if request.id in self._requests:
                 raise Conflict(f"run {request.id} is being stopped already", "wait for the answer of the hub")
+            self._note(request, who)
             self._requests[request.id] = request
             self._condition.notify_all()
             try:
@@ -210,6 +216,11 @@ class RoundDesk:
             finally:
                 del self._requests[request.id]
         _raise_refusal(request, self._patience_s)
+
+    def _note(self, request: _Request, who: str) -> None:
+        note = f"{request.action} {request.rounds} rounds of {request.method}"
+        plan_sha256 = self._plan.sha256 if self._plan else None
+        self._state.audit.append("asked", who, note, plan_sha256=plan_sha256, federation_round=request.id)
 
     def _due_in(self, request: _Request) -> float:
         """Seconds until a request is to be handed out; infinite once its verdict is there."""

@@ -13,8 +13,10 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from monailabel_app.errors import TooLarge
+from monailabel_app.federation.door import Door
 from monailabel_app.federation.rounds import Verdict
 from monailabel_app.routes.roles import Admin, Courier, Reviewer, Site, Viewer
+from monailabel_app.state.context import SiteContext
 from monailabel_app.state.rounds import RoundReport
 
 __all__ = ["router"]
@@ -93,7 +95,7 @@ def get_federation(site: Site, user: Viewer) -> dict[str, Any]:
 def start_rounds(site: Site, user: Reviewer, request: StartRequest | None = None) -> dict[str, str]:
     """Ask the hub for a run of rounds; answers once the hub has decided (15 s at most)."""
     request = request or StartRequest()
-    return {"id": site.desk.start(request.method, request.rounds)}
+    return {"id": site.desk.start(request.method, request.rounds, user.name)}
 
 
 @router.get("/rounds/{identifier}")
@@ -105,15 +107,30 @@ def get_rounds(site: Site, user: Viewer, identifier: str) -> RoundReport:
 @router.delete("/rounds/{identifier}", status_code=202)
 def stop_rounds(site: Site, user: Reviewer, identifier: str) -> RoundReport:
     """Ask the hub to stop a run; the round at work is given up."""
-    site.desk.stop(identifier)
+    site.desk.stop(identifier, user.name)
     return site.state.rounds.get(identifier)
 
 
 @router.post("/pause")
 def pause(site: Site, user: Admin, request: PauseRequest) -> dict[str, bool]:
     """Take no part in rounds, or take part again."""
-    site.state.settings.paused = request.paused
+    with site.state.database.transaction():
+        site.state.settings.paused = request.paused
+        site.state.audit.append("paused" if request.paused else "resumed", user.name, "rounds")
     return {"paused": request.paused}
+
+
+@router.get("/audit")
+def audit(
+    site: Site,
+    user: Admin,
+    after: Annotated[int, Query(ge=0)] = 0,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+) -> dict[str, Any]:
+    """What came in from the federation and what went out, in order; ``head`` is the newest entry's hash."""
+    head = site.state.audit.head()
+    entries = [entry.as_json() for entry in site.state.audit.list(after, limit)]
+    return {"entries": entries, "count": head.entries, "head": head.head}
 
 
 # -- the courier -------------------------------------------------------------------------------
@@ -150,19 +167,21 @@ def courier_progress(site: Site, courier: Courier) -> dict[str, float]:
 @router.post("/train", response_class=Response)
 def train(site: Site, courier: Courier, data: Payload) -> Response:
     """Payload of kind ``global`` in, payload of kind ``update`` out."""
-    site.desk.seen()
-    return Response(site.participant.train(data), media_type=PAYLOAD)
+    return Response(_door(site).train(data), media_type=PAYLOAD)
 
 
 @router.post("/offer")
-def offer(site: Site, courier: Courier, data: Payload) -> dict[str, Any]:
+def offer(site: Site, courier: Courier, data: Payload) -> Response:
     """Payload of kind ``aggregate`` in, the gate's decision out."""
-    site.desk.seen()
-    return site.participant.offer(data)
+    return Response(_door(site).offer(data), media_type="application/json")
 
 
 @router.post("/evaluate")
-def evaluate(site: Site, courier: Courier, data: Payload) -> dict[str, Any]:
+def evaluate(site: Site, courier: Courier, data: Payload) -> Response:
     """The gate's view on a payload, which is not kept."""
+    return Response(_door(site).evaluate(data), media_type="application/json")
+
+
+def _door(site: SiteContext) -> Door:
     site.desk.seen()
-    return site.participant.evaluate(data)
+    return Door(site.participant, site.state.audit, site.plan.sha256 if site.plan is not None else None)

@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 
 from monailabel_app.errors import Conflict, NotFound
 from monailabel_app.learning.jobs import Jobs
+from monailabel_app.state.audit import AuditLog
 from monailabel_app.state.corrections import Corrections
 from monailabel_app.state.database import Database
 from monailabel_app.state.exchanges import Exchanges
@@ -81,6 +82,7 @@ class SiteState:
         )
         self.jobs = Jobs(database, clock)
         self.rounds = RoundStore(database, clock)
+        self.audit = AuditLog(database, clock)
         self.scores = Scores(database)
         self.exchanges = Exchanges(database, self.folder / "exchange", clock)
         if own:

@@ -296,3 +296,36 @@ def test_a_refused_payload_is_422_in_words_and_leaves_no_job(
 def test_reports_with_wrong_values_are_refused(client: TestClient, courier: dict[str, str]) -> None:
     for body in ({"id": "../x", "state": "running"}, {"id": "r", "state": "?"}, {"id": "r"}, []):
         assert client.post("/federation/courier/status", json=body, headers=courier).status_code == 422
+
+
+def test_who_paused_and_who_asked_for_rounds_is_in_the_audit_log(
+    client: TestClient, site: SiteContext, courier: dict[str, str]
+) -> None:
+    admin = {"x-role": "admin"}
+    client.post("/federation/pause", json={"paused": True}, headers=admin)
+    client.post("/federation/pause", json={"paused": False}, headers=admin)
+    client.get("/federation/courier/requests", headers=courier)
+
+    def agree() -> None:
+        (request,) = client.get("/federation/courier/requests?wait=5", headers=courier).json()["requests"]
+        client.post(f"/federation/courier/requests/{request['id']}", json={"accepted": True}, headers=courier)
+
+    hub = threading.Thread(target=agree)
+    hub.start()
+    started = client.post("/federation/rounds", json={"rounds": 2}, headers={"x-role": "reviewer"})
+    hub.join(20)
+    assert started.status_code == 202, started.text
+    client.post("/federation/train", content=b"garbage", headers=courier)
+    log = client.get("/federation/audit", headers=admin).json()
+    assert [(entry["event"], entry["who"]) for entry in log["entries"]] == [
+        ("paused", "admin"),
+        ("resumed", "admin"),
+        ("asked", "reviewer"),
+        ("received", "courier"),
+        ("refused", "courier"),
+    ]
+    assert log["entries"][2]["note"] == "start 2 rounds of fedavg"
+    assert log["entries"][2]["federation_round"] == started.json()["id"]
+    assert (log["count"], log["head"]) == (5, log["entries"][-1]["hash"])
+    assert [e["seq"] for e in client.get("/federation/audit?after=3&limit=1", headers=admin).json()["entries"]] == [4]
+    refused(client.get("/federation/audit", headers={"x-role": "reviewer"}), 403, "Forbidden", "admin")

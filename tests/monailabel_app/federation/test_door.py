@@ -1,0 +1,103 @@
+"""What passes between a site and its courier is in the site's audit log, whatever becomes of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from pathlib import Path
+
+import pytest
+from sites import SiteOnDisk, payload, unet_plan
+
+from fed_backend.errors import PayloadError
+from monailabel_app.errors import Conflict, StateError
+from monailabel_app.federation.door import Door
+from monailabel_app.federation.participant import Participant
+from monailabel_app.learning.tasks import run_job
+from monailabel_app.state.audit import verify
+
+PLAN = unet_plan("fedavg")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> SiteOnDisk:
+    return SiteOnDisk(tmp_path, "north", PLAN, {"a": "train", "b": "validation"})
+
+
+@pytest.fixture
+def door(site: SiteOnDisk) -> Door:
+    return Door(Participant(site.state, PLAN, site.name), site.state.audit, PLAN.sha256)
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def work_once(site: SiteOnDisk) -> threading.Thread:
+    """The learner's part, beside the caller that waits for it."""
+
+    def run() -> None:
+        pause = threading.Event()
+        while (job := site.state.jobs.claim()) is None:
+            pause.wait(0.01)
+        site.state.jobs.finish(job.number, *run_job(site.bench, job))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_training_is_logged_as_it_comes_and_as_it_goes(site: SiteOnDisk, door: Door) -> None:
+    request = payload(PLAN, "global")
+    learner = work_once(site)
+    reply = door.train(request)
+    learner.join(60)
+    came, went = site.state.audit.list()
+    assert (came.event, came.who, came.sha256, came.bytes) == ("received", "courier", digest(request), len(request))
+    assert (went.event, went.note, went.sha256, went.bytes) == ("sent", "train", digest(reply), len(reply))
+    assert (went.plan_sha256, went.federation_round, went.round) == (PLAN.sha256, "run1", 0)
+    assert verify(site.state.audit.list()) == site.state.audit.head()
+
+
+def test_a_verdict_that_leaves_is_logged_as_the_bytes_that_left(site: SiteOnDisk, door: Door) -> None:
+    site.bench.prepare()
+    learner = work_once(site)
+    answer = door.offer(payload(PLAN, "aggregate", site.champion()))
+    learner.join(60)
+    assert json.loads(answer)["version"]
+    went = site.state.audit.list()[-1]
+    assert (went.event, went.note, went.sha256, went.bytes) == ("sent", "offer", digest(answer), len(answer))
+
+
+@pytest.mark.parametrize("data", [b"", b"no payload at all", payload(PLAN, "update"), payload(PLAN, "global")[:-3]])
+def test_what_is_refused_is_logged_with_the_reason(site: SiteOnDisk, door: Door, data: bytes) -> None:
+    with pytest.raises(PayloadError):
+        door.train(data)
+    came, refused = site.state.audit.list()
+    assert (came.event, refused.event, refused.note) == ("received", "refused", "train: PayloadError")
+    assert came.sha256 == refused.sha256 == digest(data)
+
+
+def test_a_paused_site_logs_that_it_was_asked(site: SiteOnDisk, door: Door) -> None:
+    site.state.settings.paused = True
+    with pytest.raises(Conflict):
+        door.evaluate(payload(PLAN, "global"))
+    assert [entry.note for entry in site.state.audit.list()] == ["evaluate", "evaluate: Conflict"]
+
+
+def test_no_case_and_no_author_is_in_the_log(site: SiteOnDisk, door: Door) -> None:
+    learner = work_once(site)
+    door.train(payload(PLAN, "global"))
+    learner.join(60)
+    text = json.dumps([entry.as_json() for entry in site.state.audit.list()])
+    assert '"a"' not in text
+    assert "ann" not in text
+    assert ".nii" not in text
+
+
+def test_where_the_log_cannot_be_written_nothing_comes_in(site: SiteOnDisk, door: Door) -> None:
+    site.state.database.execute("DROP TABLE audit")
+    with pytest.raises(StateError):
+        door.train(payload(PLAN, "global"))
+    assert site.state.jobs.active() == []
