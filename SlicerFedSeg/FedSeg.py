@@ -78,8 +78,16 @@ class FedSegLogic(ScriptedLoadableModuleLogic):
     def __init__(self, changed, wake):
         ScriptedLoadableModuleLogic.__init__(self)
         folder = Path(slicer.app.temporaryPath)
-        keep = Path(slicer.app.slicerUserSettingsFilePath).parent / "FedSegOutbox"
-        self.controller = Controller(SlicerScene(), SettingsStore(), changed, wake=wake, folder=folder, keep=keep)
+        keep = Path(slicer.app.slicerUserSettingsFilePath).parent / "FedSeg"
+        self.controller = Controller(
+            SlicerScene(),
+            SettingsStore(),
+            changed,
+            wake=wake,
+            folder=folder,
+            keep=keep,
+            environment=slicer.util.startupEnvironment(),
+        )
 
 
 class FedSegWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMixin):

@@ -47,6 +47,7 @@ class Connection:
         self._connect = connect
         self._clock = clock
         self._client: SiteClient | None = None
+        self._remember = True
         self._after_consent: Callable[[Consent], None] | None = None
         self.watch: Watch | None = None
         self.connected: Callable[[], None] = lambda: None
@@ -96,8 +97,8 @@ class Connection:
         self._panel.change(testing=True, notice=None)
         self._lane.submit(work, done, failed)
 
-    def connect(self, text: str) -> None:
-        """Connect to a server."""
+    def connect(self, text: str, *, remember: bool = True) -> None:
+        """Connect to a server; it is offered again next time if ``remember``."""
         if not self._panel.can(Action.CONNECT):
             return
         try:
@@ -106,6 +107,7 @@ class Connection:
         except FedSegError as error:
             self._panel.change(notice=notice_of(error))
             return
+        self._remember = remember
         self._panel.change(address=address.url)
         self._ask_info()
 
@@ -137,7 +139,8 @@ class Connection:
 
     def _connected(self, info: SiteInfo) -> None:
         client = self.client()
-        self._settings.remember_server(client.address.url)
+        if self._remember:
+            self._settings.remember_server(client.address.url)
         names = [model.name for model in info.models]
         model = self._panel.view.model if self._panel.view.model in names else (names[0] if names else "")
         phase = Phase.READY if self._panel.view.case is None else Phase.OPEN

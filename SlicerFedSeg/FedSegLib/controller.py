@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +19,7 @@ from .casework import CaseScene, CaseWork
 from .client import SiteClient
 from .connection import Connect, Connection
 from .consent import ConsentBook, Store
+from .hosting import Hosting
 from .live.propagating import Propagating
 from .live.work import LiveWork
 from .outbox import Outbox
@@ -56,7 +57,8 @@ class Controller:
         wake: called when :meth:`tick` is needed again.
         connect: makes a client for an address and a CA file.
         folder: for temporary files; a private sub-folder is made in it and removed by :meth:`close`.
-        keep: folder for masks that wait to be sent; it stays.
+        keep: folder for what stays: masks that wait to be sent, and the state of a local site.
+        environment: of a local site's process.
         clock: monotonic seconds. now: ISO 8601 time.
     """
 
@@ -70,11 +72,12 @@ class Controller:
         connect: Connect = connect_over_http,
         folder: Path | None = None,
         keep: Path | None = None,
+        environment: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], str] = utc_now,
     ) -> None:
         self._mailbox = Mailbox(wake)
-        names = ("actions", "watching", "prompts", "propagation", "outbox", "work list")
+        names = ("actions", "watching", "prompts", "propagation", "outbox", "work list", "local site")
         self._lanes = tuple(Lane(name, self._mailbox) for name in names)
         self._folder = tempfile.TemporaryDirectory(prefix="fedseg-", dir=folder, ignore_cleanup_errors=True)
         self._panel = Panel(self._mailbox, self._lanes[0], changed)
@@ -84,8 +87,17 @@ class Controller:
         self.live = LiveWork(self._panel, self.connection, self._lanes[2], clock)
         propagating = Propagating(self._panel, self._lanes[3], self.live.fetch_changes)
         self.prompting = Prompting(self._panel, self.connection, scene, self.live, propagating)
-        outbox = Outbox(keep or self.folder / "outbox", now)
+        outbox = Outbox((keep or self.folder) / "outbox", now)
         self.posting = Posting(self._panel, self.connection, self._lanes[4], outbox, clock)
+        self.hosting = Hosting(
+            self._panel,
+            self.connection,
+            self._lanes[6],
+            self.settings,
+            self.folder,
+            (keep or self.folder) / "site",
+            environment or {},
+        )
         self.worklist = WorkList(self._panel, self.connection, self._lanes[5], clock)
         self.connection.connected = self._arrived
         self.casework = CaseWork(
@@ -166,6 +178,7 @@ class Controller:
         self.posting.leave()
         self.worklist.leave()
         self.connection.leave()
+        self.hosting.close()
         for lane in self._lanes:
             lane.close()
         self._folder.cleanup()

@@ -17,6 +17,7 @@
     ├── ConsentMissing      an upload without the person's consent for this server
     ├── Cancelled           the person stopped it
     ├── OutboxFault         a mask cannot be kept on this computer
+    ├── LocalSiteFault      a site on this computer cannot be started
     ├── ActionNotPossible   the module's state does not allow the action
     └── CaseError           something about the open case
         ├── CaseGone        its volume or segmentation left the scene
@@ -106,6 +107,10 @@ class Cancelled(FedSegError):
 
 class OutboxFault(FedSegError):
     """Raised when a submitted mask cannot be written to this computer's disk."""
+
+
+class LocalSiteFault(FedSegError):
+    """Raised when a site server on this computer cannot be started, or ended at its start."""
 
 
 class ActionNotPossible(FedSegError):

@@ -55,8 +55,12 @@ class Settings:
         """Keep ``tell_effort`` or ``segment_on_open``."""
         self._store.set(key, "yes" if value else "no")
 
+    def text(self, key: str) -> str:
+        """A text that was kept with :meth:`set_text`; "" without one."""
+        return self._store.get(key) or ""
+
     def set_text(self, key: str, value: str) -> None:
-        """Keep ``ca_file`` or ``author``; an empty text forgets it."""
+        """Keep ``ca_file``, ``author``, ``local_python``, ``local_studies`` or ``local_labels``; empty forgets it."""
         if value.strip():
             self._store.set(key, value.strip())
         else:

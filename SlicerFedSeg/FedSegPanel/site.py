@@ -30,7 +30,25 @@ class Site(Section):
         self.on_click(ui.connectButton, lambda: connection.connect(ui.serverBox.currentText))
         self.on_click(ui.disconnectButton, self.controller.disconnect)
         self.on_click(ui.signInButton, self._sign_in)
+        self._setup_local()
         ui.passwordEdit.connect("returnPressed()", self._sign_in)
+
+    def _setup_local(self):
+        ui, settings, hosting = self.ui, self.controller.settings, self.controller.hosting
+        ui.pythonEdit.currentPath = settings.text("local_python")
+        ui.studiesEdit.currentPath = settings.text("local_studies")
+        ui.labelsEdit.text = settings.text("local_labels")
+        ui.pythonEdit.connect("currentPathChanged(QString)", lambda path: settings.set_text("local_python", path))
+        ui.studiesEdit.connect("currentPathChanged(QString)", lambda path: settings.set_text("local_studies", path))
+        ui.labelsEdit.connect("textChanged(QString)", lambda text: settings.set_text("local_labels", text))
+        self.on_click(ui.checkButton, hosting.check)
+        self.on_click(ui.startSiteButton, hosting.start)
+        self.on_click(ui.stopSiteButton, self._stop_local)
+
+    def _stop_local(self):
+        if self.controller.view.phase is not Phase.OFFLINE:
+            self.controller.disconnect()
+        self.controller.hosting.stop()
 
     def _sign_in(self):
         self.controller.connection.sign_in(self.ui.userEdit.text, self.ui.passwordEdit.text)
@@ -43,6 +61,11 @@ class Site(Section):
         ui.serverBox.enabled = offline
         ui.testButton.enabled = not view.testing
         ui.testButton.text = "Testing …" if view.testing else "Test connection"
+        hosted = self.controller.hosting.running
+        ui.localSection.visible = offline or hosted
+        ui.startSiteButton.enabled = offline
+        ui.checkButton.enabled = offline and not view.testing
+        ui.stopSiteButton.enabled = hosted
         joining = offline or view.phase is Phase.CONNECTING
         ui.connectButton.visible = joining
         ui.disconnectButton.visible = not joining

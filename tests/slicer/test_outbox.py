@@ -87,7 +87,7 @@ def segmented(panel: PanelDriver, url: str) -> None:
 
 
 def kept(tmp_path: Path) -> list[str]:
-    folder = tmp_path / "kept" / "FedSegOutbox"
+    folder = tmp_path / "kept" / "FedSeg" / "outbox"
     return sorted(path.suffix for path in folder.iterdir()) if folder.exists() else []
 
 

@@ -6,6 +6,7 @@ start: ``slicer.mrmlScene``, ``slicer.modules.<name>.logic()`` and ``slicer.app`
 
 from __future__ import annotations
 
+import os
 import tempfile
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +30,21 @@ LOGICS = {
 }
 
 
+class StartupEnvironment:
+    """The part of QProcessEnvironment that ``slicer.util.startupEnvironment`` reads."""
+
+    def __init__(self, values: dict[str, str]) -> None:
+        self._values = values
+
+    def keys(self) -> list[str]:
+        """Names of the variables."""
+        return list(self._values)
+
+    def value(self, name: str) -> str:
+        """One variable."""
+        return self._values[name]
+
+
 class App:
     """``slicer.app`` as far as the module uses it; anything else raises AttributeError."""
 
@@ -36,6 +52,10 @@ class App:
         self._logic = logic
         self.temporaryPath = tempfile.gettempdir()
         self.slicerUserSettingsFilePath = f"{tempfile.gettempdir()}/Slicer.ini"
+
+    def startupEnvironment(self) -> StartupEnvironment:
+        """Variables as they were before Slicer's launcher added its own."""
+        return StartupEnvironment(dict(os.environ))
 
     def applicationLogic(self) -> Any:
         """The application logic."""
