@@ -78,6 +78,7 @@ def check_environment(settings: LocalSettings) -> str:
             capture_output=True,
             text=True,
             timeout=_CHECK_SECONDS,
+            cwd=settings.studies,  # what lies where Slicer was started must not be found
             env=dict(settings.environment),
             check=True,
         )
