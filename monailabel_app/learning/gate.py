@@ -27,9 +27,11 @@ import numpy as np
 from monailabel_app.learning.gate_words import reason_of
 from monailabel_app.learning.paired import fewest, lower_bound
 
-__all__ = ["CaseScore", "Decision", "GateRule", "LabelScore", "Pair", "Scores", "decide", "refuse"]
+__all__ = ["CaseScore", "Decision", "GateRule", "LabelScore", "Pair", "Scores", "decide", "obvious", "refuse"]
 
 TOLERANCE = 1e-9  # sums of the same numbers in another order must not refuse
+
+_OBVIOUS = 2.5
 
 Scores = Mapping[str, Mapping[str, float]]
 """Case -> label -> volumetric Dice in 0..1, or -> average surface distance in millimetres."""
@@ -198,6 +200,12 @@ def decide(
     )
     promoted, reason = reason_of(decision)
     return Decision(**{**vars(decision), "promoted": promoted, "reason": reason})
+
+
+def obvious(decision: Decision) -> bool:
+    """Whether every case gains so much that more evidence is not worth its time: over 2.5 times the spread."""
+    limit = _OBVIOUS * decision.rule.spread
+    return decision.promoted and all(case.change > limit for case in decision.cases)
 
 
 def refuse(reason: str, rule: GateRule | None = None) -> Decision:

@@ -24,7 +24,7 @@ from monailabel_app.models.lora import adapt
 from monailabel_app.models.prompting import SlicePrompt, decode, mask_prompts, sparse_tokens
 from monailabel_app.models.sam_build import load_base
 from monailabel_app.models.sam_training import SamObjective
-from monailabel_app.models.slices import Example, Slices
+from monailabel_app.models.slices import Slices, examples_of
 from monailabel_app.models.steps import descend, may_mirror
 
 __all__ = ["SamSegmenter"]
@@ -103,7 +103,7 @@ class SamSegmenter:
     ) -> Iterator[float]:
         self._cache.clear()
         values = [self.labels[name] for name in self._names]
-        examples = [Example(self._slices(v), m, values) for v, m in cases]
+        examples = examples_of(cases, self._slices, values)
         objective = SamObjective(
             self._network,
             self._defaults,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from monailabel_app.imaging.orient import Stack, stack_of
 from monailabel_app.imaging.volume import Array, Volume
 from monailabel_app.models.base import Labelmap
 
-__all__ = ["Example", "Fit", "Slices", "one_hot"]
+__all__ = ["Example", "Fit", "Slices", "examples_of", "one_hot"]
 
 CHUNK = 2**24
 """Numbers that one full-resolution chunk may hold (64 MiB of float32)."""
@@ -136,3 +136,20 @@ class Example:
         target = self.slices.fit.shrink(one_hot(self.labels[index : index + 1], self.values))[0]
         target[0] = 1 - target[1:].sum(dim=0)  # padding is background
         return self.images[index].float(), target
+
+
+def examples_of(
+    cases: Sequence[tuple[Volume, Labelmap]], slices: Callable[[Volume], Slices], values: list[int]
+) -> list[Example]:
+    """Training cases as examples; a case that is listed several times, to be drawn more often, is held once.
+
+    Args:
+        cases: images and labels.
+        slices: cuts an image for the network.
+        values: voxel values of the labels.
+    """
+    made: dict[tuple[int, int], Example] = {}
+    for volume, labels in cases:
+        if (id(volume), id(labels)) not in made:
+            made[id(volume), id(labels)] = Example(slices(volume), labels, values)
+    return [made[id(volume), id(labels)] for volume, labels in cases]

@@ -23,7 +23,7 @@ from monailabel_app.learning.losses import class_loss
 from monailabel_app.models.adapter import Adapter, normal_like
 from monailabel_app.models.base import Labelmap, Progress, Prompts, no_progress
 from monailabel_app.models.sampling import balanced
-from monailabel_app.models.slices import Example, Slices, one_hot
+from monailabel_app.models.slices import Example, Slices, examples_of, one_hot
 from monailabel_app.models.steps import descend, may_mirror
 
 __all__ = ["UNetSegmenter"]
@@ -114,7 +114,7 @@ class UNetSegmenter:
     ) -> Iterator[float]:
         rng = np.random.default_rng(seed)
         mirror = may_mirror(self.labels)
-        examples = [Example(Slices(v, self.spec.image_size), m, self._values) for v, m in cases]
+        examples = examples_of(cases, lambda volume: Slices(volume, self.spec.image_size), self._values)
         cubes = [self._training_cube(example) for example in examples] if self.spec.spatial_dims == 3 else []
 
         def loss() -> Tensor:

@@ -67,6 +67,11 @@ class Splits:
         rows = self._database.rows('SELECT "case", part FROM cases JOIN splits USING (patient) ORDER BY "case"')
         return {row["case"]: row["part"] for row in rows}
 
+    def in_order(self, part: Part) -> list[str]:
+        """Cases of a part in the order of their patients' draw: fixed, and unrelated to their names."""
+        patients, parts = self.patients(), self.all()
+        return sorted((case for case in parts if parts[case] == part), key=lambda c: (self._draw(patients[c]), c))
+
     def patients(self) -> dict[str, str]:
         """Patient of every case that was ever assigned."""
         rows = self._database.rows('SELECT "case", patient FROM cases ORDER BY "case"')

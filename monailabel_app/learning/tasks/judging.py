@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,17 +66,25 @@ class Judge:
         if not corrections and not cross.after:
             return Judged(refuse(self._no_case(), rule), champion)
         count = f"{len(corrections)} validation case(s)"
-        progress = meter.phase("champion", "gating", f"scoring the version in use on {count}")
-        before = self.score(segmenter, store.load(champion), corrections, progress)
-        progress = meter.phase("challenger", "gating", f"scoring the new version on {count}")
-        after = self.score(segmenter, tensors, corrections, progress)
+
+        def scored(phase: str, what: str, judged: Tensors) -> dict[str, Measured]:
+            return self.score(
+                segmenter, judged, corrections, lambda: meter.phase(phase, "gating", f"scoring {what} on {count}")
+            )
+
+        before = scored("champion", "the version in use", store.load(champion))
+        after = scored("challenger", "the new version", tensors)
         decision = _decide({**before, **cross.before}, {**after, **cross.after}, rule, set(cross.after))
         return Judged(decision, champion)
 
     def score(
-        self, segmenter: Segmenter, tensors: Tensors, corrections: Sequence[Correction], progress: Progress
+        self,
+        segmenter: Segmenter,
+        tensors: Tensors,
+        corrections: Sequence[Correction],
+        begin_work: Callable[[], Progress],
     ) -> dict[str, Measured]:
-        """Case -> agreement of an adapter with its correction."""
+        """Case -> agreement of an adapter with its correction; ``begin_work`` is called if any is unknown."""
         digest = adapter_sha256(tensors)
         known = {c.case: self._state.scores.get(digest, c.id) for c in corrections}
         missing = [c for c in corrections if known[c.case] is None]
@@ -84,7 +92,7 @@ class Judge:
             begin = time.monotonic()
             segmenter.load_adapter(tensors)
             cases = [(c.case, *self._state.corrections.load(c)) for c in missing]
-            measured = measure(segmenter, cases, progress)
+            measured = measure(segmenter, cases, begin_work())
             self._pace.seconds[f"score {segmenter.spec.name}"] = (time.monotonic() - begin) / len(missing)
             for correction in missing:
                 self._state.scores.put(digest, correction.id, measured[correction.case])

@@ -7,14 +7,18 @@ that were received or trained become a version first.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 from fed_backend.errors import FedSegError
 from fed_backend.payload import Tensors
 from fed_backend.plan import Plan, TrainingSpec
 from monailabel_app import __version__
-from monailabel_app.errors import Cancelled, Conflict
+from monailabel_app.errors import Cancelled, Conflict, ImageError
+from monailabel_app.imaging.files import read_volume, suffix_of
+from monailabel_app.imaging.volume import Volume
 from monailabel_app.learning.evaluate import Measured
 from monailabel_app.learning.finetune import Finetuned, finetune
 from monailabel_app.learning.jobs import Job
@@ -22,9 +26,10 @@ from monailabel_app.learning.meter import Meter, Pace
 from monailabel_app.learning.rules import site_rule
 from monailabel_app.learning.setup import LearnerSetup
 from monailabel_app.learning.tasks.judging import CrossScores, Judge, Judged, judgement
-from monailabel_app.models.base import Progress, Segmenter
+from monailabel_app.models.base import Labelmap, Progress, Segmenter
 from monailabel_app.models.registry import build_segmenter
 from monailabel_app.state.corrections import Correction
+from monailabel_app.state.files import sha256_of
 from monailabel_app.state.site import SiteState
 from monailabel_app.state.versions import DataId, NewVersion, Origin, Version, VersionStore
 
@@ -38,6 +43,12 @@ def mix_seed(*parts: object) -> int:
     """A 31 bit seed that depends on every part, equal on every platform."""
     digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:4], "big") & 0x7FFFFFFF
+
+
+def site_images(studies: Path) -> dict[str, Path]:
+    """Case -> image file, as the site names its cases; empty where the folder is gone."""
+    files = [path for path in studies.iterdir() if suffix_of(path)] if studies.is_dir() else []
+    return {path.name[: -len(suffix_of(path))]: path for path in sorted(files)}
 
 
 class Workbench:
@@ -105,33 +116,38 @@ class Workbench:
     ) -> tuple[Tensors, dict[str, float]]:
         """Fine-tune from ``start``; the tensors afterwards and the figures of the training."""
         progress = meter.phase("train", "running", f"training on {len(corrections)} corrected case(s)")
-        done = self.fit(segmenter, start, corrections, training, seed, progress, meter.losses.append)
+        cases = self.load(corrections)
+        segmenter.load_adapter(start)
+        done = finetune(segmenter, cases, training, seed=seed, progress=progress, on_loss=meter.losses.append)
+        return done.tensors, self.figures(job, done)
+
+    def load(self, corrections: Sequence[Correction]) -> list[tuple[Volume, Labelmap]]:
+        """Images with their corrected masks."""
+        return [self.state.corrections.load(correction) for correction in corrections]
+
+    def figures(self, job: Job, done: Finetuned) -> dict[str, float]:
+        """What a training took, remembered for the next one's progress."""
         self._pace.seconds[f"train {job.model}"] = done.seconds / max(1, done.steps)
         metrics = {"seconds": round(done.seconds, 3), "steps": float(done.steps)}
-        if done.losses:
-            metrics["loss"] = float(done.losses[-1])
-        return done.tensors, metrics
+        return {**metrics, "loss": float(done.losses[-1])} if done.losses else metrics
 
-    def fit(
-        self,
-        segmenter: Segmenter,
-        start: Tensors,
-        corrections: Sequence[Correction],
-        training: TrainingSpec,
-        seed: int,
-        progress: Progress,
-        on_loss: Callable[[float], None] | None = None,
-    ) -> Finetuned:
-        """Fine-tune from ``start`` without any record of it."""
-        cases = [self.state.corrections.load(c) for c in corrections]
-        segmenter.load_adapter(start)
-        return finetune(segmenter, cases, training, seed=seed, progress=progress, on_loss=on_loss)
+    def uncorrected(self, at_most: int) -> dict[str, Volume]:
+        """Digest -> image of training cases that nobody corrected, in an order that is fixed for the site."""
+        corrected = {correction.case for correction in self.state.corrections.list()}
+        files = site_images(self.setup.studies)
+        volumes: dict[str, Volume] = {}
+        for case in self.state.splits.in_order("train"):
+            if case in corrected or case not in files or len(volumes) == at_most:
+                continue
+            with suppress(ImageError):
+                volumes[sha256_of(files[case])] = read_volume(files[case])
+        return volumes
 
     def score(
         self, segmenter: Segmenter, tensors: Tensors, corrections: Sequence[Correction], progress: Progress
     ) -> dict[str, Measured]:
         """Case -> agreement of an adapter with its correction; known figures are not measured again."""
-        return self._judge.score(segmenter, tensors, corrections, progress)
+        return self._judge.score(segmenter, tensors, corrections, lambda: progress)
 
     def keep(
         self,
@@ -144,6 +160,7 @@ class Workbench:
         training: TrainingSpec,
         corrections: Sequence[Correction],
         metrics: Mapping[str, float],
+        settings: Mapping[str, Any] | None = None,
     ) -> Version:
         """Make trained tensors a version, with everything that led to them."""
         data = tuple(
@@ -154,7 +171,11 @@ class Workbench:
             parent=parent,
             base_sha256=segmenter.base_sha256,
             seed=seed,
-            settings={"training": training.model_dump(), "model": segmenter.spec.model_dump(mode="json")},
+            settings={
+                "training": training.model_dump(),
+                "model": segmenter.spec.model_dump(mode="json"),
+                **(settings or {}),
+            },
             data=data,
             metrics=dict(metrics),
             code_version=__version__,
@@ -204,10 +225,10 @@ class Workbench:
         """Progress of a job that trains for ``steps``, cross-validates, and is judged if ``judge``."""
         training = self._pace.expect(f"train {job.model}", steps, _STEP_S)
         phases = {"train": training} if steps else {}
-        if folds:
-            phases["cross"] = training * folds
         if judge:
             count = len(self.state.corrections.newest("validation"))
             each = self._pace.expect(f"score {job.model}", count, _CASE_S)
             phases |= {"champion": each, "challenger": each}
+        if folds:
+            phases["cross"] = training * folds
         return Meter(self.state.jobs, job.number, phases)

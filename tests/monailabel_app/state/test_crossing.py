@@ -12,6 +12,7 @@ from monailabel_app.learning.jobs import Job
 from monailabel_app.learning.setup import LearnerSetup
 from monailabel_app.learning.tasks import Workbench, run_job
 from monailabel_app.learning.tasks.crossing import folds_of, unseen
+from monailabel_app.state.files import sha256_of
 from monailabel_app.state.site import SiteState
 from monailabel_app.state.versions import DataId, NewVersion, Version
 
@@ -50,6 +51,30 @@ def test_a_site_without_validation_cases_is_judged_by_cases_left_out_in_turn(sta
     again, message = run_job(work, take(state))
     assert not again["promoted"], "cases that the champion was trained on are no evidence"
     assert (again["cases"], store.champion()) == (0, result["version"])
+
+
+@pytest.mark.slow
+def test_only_uncorrected_training_images_are_rehearsed_and_the_record_names_them(
+    state: SiteState, images: Any
+) -> None:
+    state.splits.import_split({"a": "train", "b": "train", "u": "train", "v": "validation", "h": "holdout"})
+    for case in "abuvh":
+        images.add(case)
+    (images.studies / "broken.nii.gz").write_bytes(b"no image")
+    state.splits.import_split({"broken": "train"})
+    for case in "abv":
+        images.submit(state, case)
+    work = bench(state)
+    first, _ = run_job(work, take(state))
+    store = state.versions("unet")
+    record = store.get(first["version"]).settings["rehearsal"]
+    assert record["images"] == [], "the untrained model has nothing worth keeping"
+    assert record["trust"] < 0.3
+    store.promote(first["version"], "by hand")
+    second, _ = run_job(work, take(state))
+    record = store.get(second["version"]).settings["rehearsal"]
+    assert record["images"] == [sha256_of(images.studies / "u.nii.gz")]
+    assert record["trust"] > 0.3
 
 
 def corrections_of(state: SiteState, images: Any, cases: str) -> list[Any]:

@@ -1,0 +1,112 @@
+"""Learning from few corrections: what is rehearsed, and that it keeps what the champion can do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fed_backend.plan import ModelSpec, TrainingSpec
+from monailabel_app.errors import Cancelled
+from monailabel_app.imaging.volume import Volume
+from monailabel_app.learning.dice import dice
+from monailabel_app.learning.recipe import Rehearsal, learn_from, rehearse, with_steps
+from monailabel_app.models.base import Labelmap, Segmenter
+from monailabel_app.models.registry import build_segmenter
+from monailabel_app.models.slices import Slices, examples_of
+
+Trained = tuple[Segmenter, dict[str, np.ndarray]]
+
+LABELS = {"tumour": 1}
+SPEC = ModelSpec(image_size=32, channels=(8, 16))
+TRAINING = TrainingSpec(steps=40, batch_size=6, learning_rate=3e-3)
+
+
+def case(seed: int, bright: float = 60) -> tuple[Volume, Labelmap]:
+    rng = np.random.default_rng(seed)
+    image, mask = rng.normal(100, 10, (32, 34, 4)), np.zeros((32, 34, 4), np.uint8)
+    i, j = rng.integers(6, 20, 2)
+    mask[i : i + 8, j : j + 9, 1:3] = 1
+    image[mask > 0] += bright
+    return Volume(image, np.diag([1.0, 1.0, 3.0, 1.0])), mask
+
+
+@pytest.fixture(scope="module")
+def trained() -> Trained:
+    """A model that finds bright boxes."""
+    segmenter = build_segmenter(SPEC, LABELS)
+    cases = [case(n) for n in range(4)]
+    learn_from(
+        segmenter,
+        segmenter.adapter(),
+        cases,
+        Rehearsal(),
+        TrainingSpec(steps=120, batch_size=6, learning_rate=5e-3),
+        seed=1,
+    )
+    return segmenter, segmenter.adapter()
+
+
+def test_an_untrained_champion_is_not_rehearsed() -> None:
+    segmenter = build_segmenter(SPEC, LABELS)
+    found = rehearse(segmenter, segmenter.adapter(), [case(10)], {"x": case(11)[0]})
+    assert found.cases == ()
+    assert found.trust is not None
+    assert found.trust < 0.3
+
+
+def test_without_uncorrected_images_there_is_nothing_to_rehearse(
+    trained: Trained,
+) -> None:
+    assert rehearse(*trained, [case(10)], {}) == Rehearsal()
+
+
+@pytest.mark.slow
+def test_rehearsal_keeps_what_the_champion_can_do(trained: Trained) -> None:
+    """A single correction that says "nothing here" would teach the model to find nothing anywhere."""
+    segmenter, champion = trained
+    volume, mask = case(20)
+    misleading = [(volume, np.zeros_like(mask))]
+    rehearsal = rehearse(segmenter, champion, [case(21)], {str(n): case(n)[0] for n in range(30, 34)})
+    assert rehearsal.images == ("30", "31", "32", "33")
+    assert rehearsal.trust is not None
+    assert rehearsal.trust > 0.5
+    unseen = [case(n) for n in range(40, 44)]
+
+    def score() -> float:
+        return float(np.mean([dice(segmenter.segment(v) == 1, m == 1) for v, m in unseen]))
+
+    learn_from(segmenter, champion, misleading, Rehearsal(), TRAINING, seed=2)
+    naive = score()
+    learn_from(segmenter, champion, misleading, rehearsal, TRAINING, seed=2)
+    assert score() > naive + 0.2
+
+
+@pytest.mark.slow
+def test_equal_seeds_give_equal_tensors_and_cancelling_gives_the_champion_back(
+    trained: Trained,
+) -> None:
+    segmenter, champion = trained
+    rehearsal = rehearse(segmenter, champion, [case(21)], {"30": case(30)[0]})
+    few = TRAINING.model_copy(update={"steps": 4})
+    one, two = (learn_from(segmenter, champion, [case(22)], rehearsal, few, seed=3).tensors for _ in range(2))
+    assert all(np.array_equal(one[name], two[name]) for name in one)
+
+    def stop(share: float) -> None:
+        raise Cancelled("enough")
+
+    with pytest.raises(Cancelled):
+        learn_from(segmenter, champion, [case(22)], rehearsal, few, seed=3, progress=stop)
+    assert all(np.array_equal(segmenter.adapter()[name], champion[name]) for name in champion)
+
+
+@pytest.mark.parametrize(("corrected", "steps"), [(1, 60), (2, 90), (4, 150), (7, 240), (100, 240)])
+def test_more_corrections_are_learned_longer_up_to_a_limit(corrected: int, steps: int) -> None:
+    assert with_steps(TrainingSpec(steps=60), corrected).steps == steps
+
+
+def test_a_case_that_is_listed_often_is_held_once() -> None:
+    volume, mask = case(0)
+    made = examples_of([(volume, mask), (volume, mask), case(1)], lambda v: Slices(v, 32), [1])
+    assert made[0] is made[1]
+    assert made[2] is not made[0]
+    assert len(examples_of([(volume, mask), (volume, mask.copy())], lambda v: Slices(v, 32), [1])) == 2
