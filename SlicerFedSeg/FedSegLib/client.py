@@ -25,6 +25,7 @@ from .outbox import Parcel
 from .progress import Federation, Learning, Round, federation, learning, round_id, round_status
 from .protocol import LabelSchema, Mask, NextCase, Prompts, Receipt, SiteInfo, mask, next_case, receipt, site_info
 from .transport import Transport, Upload
+from .versions import Statistics, Version, statistics, versions
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 MASK_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -279,6 +280,24 @@ class SiteClient:
             cancel=cancel,
         )
         return receipt(reply.body, case)
+
+    def versions(self, cancel: CancelSwitch | None = None) -> tuple[Version, ...]:
+        """``GET /versions``, newest first."""
+        return versions(self._quick("GET", "/versions", cancel=cancel))
+
+    def statistics(self, cancel: CancelSwitch | None = None) -> Statistics:
+        """``GET /statistics``."""
+        return statistics(self._quick("GET", "/statistics", cancel=cancel))
+
+    def promote(self, version: str, reason: str, cancel: CancelSwitch | None = None) -> str:
+        """``POST /versions/{id}/promote``; returns the gate's objection, "" without one."""
+        body = self._quick("POST", f"/versions/{quote(version, safe='')}/promote", {"reason": reason}, cancel)
+        return Fields(parse_object(body, "the promotion"), "the promotion").maybe_text("warning") or ""
+
+    def roll_back(self, version: str, reason: str, cancel: CancelSwitch | None = None) -> str:
+        """``POST /versions/{id}/rollback``; returns which version serves now, in words."""
+        body = self._quick("POST", f"/versions/{quote(version, safe='')}/rollback", {"reason": reason}, cancel)
+        return f"{Fields(parse_object(body, 'the rollback'), 'the rollback').text('champion')} serves again."
 
     def learning(self, cancel: CancelSwitch | None = None) -> Learning:
         """``GET /learning``."""

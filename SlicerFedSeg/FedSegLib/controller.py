@@ -20,6 +20,7 @@ from .client import SiteClient
 from .connection import Connect, Connection
 from .consent import ConsentBook, Store
 from .hosting import Hosting
+from .ledger import ChartScene, Ledger
 from .live.propagating import Propagating
 from .live.work import LiveWork
 from .outbox import Outbox
@@ -33,7 +34,7 @@ from .worker import Lane, Mailbox
 from .worklist import WorkList
 
 
-class WorkScene(CaseScene, PointingScene, Protocol):
+class WorkScene(CaseScene, PointingScene, ChartScene, Protocol):
     """What all of the work needs of the scene."""
 
 
@@ -77,7 +78,7 @@ class Controller:
         now: Callable[[], str] = utc_now,
     ) -> None:
         self._mailbox = Mailbox(wake)
-        names = ("actions", "watching", "prompts", "propagation", "outbox", "work list", "local site")
+        names = ("actions", "watching", "prompts", "propagation", "outbox", "work list", "local site", "versions")
         self._lanes = tuple(Lane(name, self._mailbox) for name in names)
         self._folder = tempfile.TemporaryDirectory(prefix="fedseg-", dir=folder, ignore_cleanup_errors=True)
         self._panel = Panel(self._mailbox, self._lanes[0], changed)
@@ -98,6 +99,7 @@ class Controller:
             (keep or self.folder) / "site",
             environment or {},
         )
+        self.ledger = Ledger(self._panel, self.connection, self._lanes[7], scene)
         self.worklist = WorkList(self._panel, self.connection, self._lanes[5], clock)
         self.connection.connected = self._arrived
         self.casework = CaseWork(
@@ -108,7 +110,7 @@ class Controller:
             self.prompting,
             outbox,
             self.posting,
-            self.worklist.soon,
+            self._submitted,
             self.folder,
             clock,
         )
@@ -139,11 +141,17 @@ class Controller:
             self.connection.watch.tick()
         self.posting.tick()
         self.worklist.tick()
+        self.ledger.tick()
         self._mailbox.deliver()
+
+    def _submitted(self) -> None:
+        self.worklist.soon()
+        self.ledger.refresh()
 
     def _arrived(self) -> None:
         self.posting.refresh()
         self.worklist.refresh()
+        self.ledger.refresh()
 
     def cancel(self) -> None:
         """Stop what runs in the foreground."""
@@ -155,6 +163,7 @@ class Controller:
         self.casework.forget()  # its last words to the site need the connection
         self.posting.leave()
         self.worklist.leave()
+        self.ledger.leave()
         self.connection.leave()
         self._panel.show(View(address=self.view.address))
 
@@ -177,6 +186,7 @@ class Controller:
         self.casework.forget()
         self.posting.leave()
         self.worklist.leave()
+        self.ledger.leave()
         self.connection.leave()
         self.hosting.close()
         for lane in self._lanes:

@@ -22,6 +22,7 @@ from .cases import CaseRow
 from .errors import ActionNotPossible, FedSegError
 from .progress import Federation, Learning, Round
 from .protocol import SiteInfo
+from .versions import NO_STATISTICS, Statistics, Version
 
 
 class Phase(Enum):
@@ -53,6 +54,7 @@ class Action(Enum):
     SUBMIT = "submit"
     LEARN = "start learning"
     STOP_LEARNING = "stop learning"
+    PROMOTE = "change which version serves"
     START_ROUND = "start a round"
     STOP_ROUND = "stop a round"
     CANCEL = "stop what runs"
@@ -180,6 +182,8 @@ class View:
     cases: tuple[CaseRow, ...] = ()
     waiting: tuple[str, ...] = ()
     refused: tuple[tuple[str, str], ...] = ()
+    versions: tuple[Version, ...] = ()
+    statistics: Statistics = NO_STATISTICS
     learning: Learning | None = None
     federation: Federation | None = None
     round: Round | None = None
@@ -216,7 +220,7 @@ def allowed(view: View) -> frozenset[Action]:
 
 def why_not(view: View, action: Action) -> str | None:
     """Why an action cannot be started now, in words; None when it can."""
-    if action in (Action.LEARN, Action.STOP_LEARNING, Action.START_ROUND, Action.STOP_ROUND):
+    if action in (Action.PROMOTE, Action.LEARN, Action.STOP_LEARNING, Action.START_ROUND, Action.STOP_ROUND):
         return _why_not_shared(view, action)
     if action not in _ACTIONS[view.phase]:
         return _not_now(view)
@@ -276,6 +280,8 @@ def _why_not_shared(view: View, action: Action) -> str | None:
         return "Already asked; waiting for the answer."
     if site.role == "viewer":
         return "Your role 'viewer' may look, not start or stop."
+    if action is Action.PROMOTE:
+        return None if site.role in (None, "reviewer", "admin") else f"Your role '{site.role}' may not: ask a reviewer."
     learning_runs = view.learning is not None and view.learning.running
     round_runs = view.round is not None and view.round.running
     if action is Action.LEARN:

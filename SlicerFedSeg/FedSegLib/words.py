@@ -9,6 +9,7 @@ from .cases import CaseRow, CaseState
 from .progress import Federation, Learning, PastRound, Round, SiteProgress
 from .protocol import Mask, Receipt, SiteInfo
 from .state import CaseView, Notice, Tone
+from .versions import Statistics, Version
 
 _PARTS = {
     "train": "The site will learn from it.",
@@ -132,6 +133,24 @@ def waiting_words(waiting: tuple[str, ...], refused: tuple[tuple[str, str], ...]
         lines.append(f"Waiting on this computer to be sent: {', '.join(waiting)}.")
     lines += [f"Refused by the site: {case} ({reason})" for case, reason in refused]
     return "\n".join(lines)
+
+
+def version_rows(versions: tuple[Version, ...], statistics: Statistics) -> list[tuple[str, ...]]:
+    """Rows of the versions table: name, where it comes from, state, Dice of its masks, how many were corrected."""
+    rows: list[tuple[str, ...]] = []
+    for version in versions:
+        use = statistics.use_of(version.id)
+        dice = dice_in_words(use.dice if use is not None else None)
+        state = "serves" if version.serves else version.state
+        rows.append((version.id, version.origin, state, dice, str(use.corrections) if use is not None else "0"))
+    return rows
+
+
+def version_words(version: Version) -> str:
+    """A version, for its tooltip."""
+    parent = f" from {version.parent}" if version.parent else ""
+    day = f", {version.created[:16].replace('T', ' ')}" if version.created else ""
+    return f"{version.id} ({version.origin}{parent}{day}): {version.reason or version.state}"
 
 
 def learning_words(learning: Learning | None) -> str:

@@ -85,12 +85,12 @@ def fill(box, items):
     box.enabled = bool(items)
 
 
-def fill_table(table, rows):
-    """Show these texts; the .ui makes the table as tall as its rows."""
+def fill_table(table, rows, tips=None):
+    """Show these texts, with a tooltip for each row or else for each cell."""
     table.rowCount = len(rows)
     for row, texts in enumerate(rows):
         for column, text in enumerate(texts):
             item = qt.QTableWidgetItem(text)
-            item.setToolTip(text)
+            item.setToolTip(text if tips is None else tips[row])
             table.setItem(row, column, item)
     table.updateGeometry()

@@ -100,6 +100,8 @@ class SitePeer:
         self.label_names = dict(LABELS)
         self.users: dict[str, str] = {}
         self.learning = dict(IDLE_LEARNING)
+        self.versions: list[dict[str, Any]] = []
+        self.statistics: dict[str, Any] = {"days": [], "versions": [], "cases": [], "summary": ""}
         self.federation: dict[str, Any] = {
             "enabled": True, "site": "north", "courier": {"connected": True, "last_seen": None}, "paused": False,
             "plan": {"name": "glioma", "sha256": "0", "method": "fedavg", "model": "unet", "rounds": 3}, "rounds": [],
@@ -254,6 +256,15 @@ class Handler(BaseHTTPRequestHandler):
             case ("PUT", "datastore", "label"):
                 more = {} if peer.stock else {"correction": 7, "part": "train", "dice_shown": 0.91}
                 self.send_json({"image": item.query["image"], "label": "x", **more})
+            case ("GET", "versions") if not peer.stock:
+                self.send_json({"champion": {}, "versions": peer.versions})
+            case ("GET", "statistics") if not peer.stock:
+                self.send_json(peer.statistics)
+            case ("POST", "versions", name, "promote" | "rollback" as what) if not peer.stock:
+                champion = name if what == "promote" else "unet-0001"
+                for version in peer.versions:
+                    version["state"] = "champion" if version["id"] == champion else "accepted"
+                self.send_json({"champion": champion, "previous": "x", "warning": None})
             case (method, "learning") if not peer.stock:
                 self._learning(method)
             case (method, "sessions", *rest) if not peer.stock:

@@ -17,6 +17,7 @@ import slicer
 from ..errors import GeometryMismatch
 from ..grid import merge_labels, split_labels
 from ..protocol import LabelSchema, Mask, Prompts
+from .plots import show_curve
 from .pointers import (
     SCRIBBLES,
     Pointer,
@@ -178,6 +179,10 @@ class SlicerScene:
         from .canvas import Canvas  # it needs this file's SceneCase
 
         return Canvas(case, placed)
+
+    def show_curve(self, title: str, points: tuple[tuple[str, float], ...]) -> None:
+        """Plot values in order."""
+        show_curve(title, points)
 
     def stop_pointing(self) -> None:
         """Give the mouse back to Slicer."""
