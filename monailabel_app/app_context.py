@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fed_backend.methods.fedsm import segmentation_part
 from fed_backend.plan import LabelSchema, ModelSpec, Plan, TrainingSpec, load_plan
 from monailabel_app import __version__
 from monailabel_app.auth import Authenticator
 from monailabel_app.errors import SiteError, Unavailable
+from monailabel_app.federation.halves import half_of, prepare
 from monailabel_app.imaging.files import IMAGE_SUFFIXES
 from monailabel_app.models.base import Segmenter
 from monailabel_app.models.registry import build_segmenter, default_spec
@@ -128,6 +130,7 @@ def open_site(settings: SiteSettings, state: SiteState) -> Site:
     global _current
     from monailabel_app.datastore import SiteDatastore
     from monailabel_app.federation.rounds import RoundDesk
+    from monailabel_app.federation.routed import RoutedSegmenter
     from monailabel_app.inference.service import Inference
     from monailabel_app.interactive.setup import build_desk
     from monailabel_app.learning.learner import Learner
@@ -172,7 +175,7 @@ def open_site(settings: SiteSettings, state: SiteState) -> Site:
         settings=settings,
         context=context,
         datastore=datastore,
-        inference=Inference(segmenters, state.versions),
+        inference=Inference({n: RoutedSegmenter(one) for n, one in segmenters.items()}, state.versions),
         authenticator=authenticator,
         sessions=SiteSessions(state.folder / "sessions"),
         interactive=build_desk(segmenters, state, datastore.path_of, labels),
@@ -220,23 +223,27 @@ def _segmenters(settings: SiteSettings, plan: Plan | None, labels: LabelSchema) 
                 raise
             logger.warning("model %s is not served: %s", name, error)
     if plan is not None:
-        _check_plan(plan, built[plan.model.name])
+        _check_plan(plan, built[plan.model.name], settings.name)
+        prepare(built[plan.model.name], plan)
     return built
 
 
-def _check_plan(plan: Plan, segmenter: Segmenter) -> None:
+def _check_plan(plan: Plan, segmenter: Segmenter, site: str) -> None:
     if plan.base_sha256 != segmenter.base_sha256:
         raise SiteError(
             f"the plan is for base {plan.base_sha256[:12]}…, this site has {segmenter.base_sha256[:12]}…",
             "use the checkpoint that the plan was made with, and the same version of fedseg",
         )
     shapes = segmenter.adapter_shapes()
-    wrong = [name for name, shape in plan.adapter.items() if tuple(shapes.get(name, ())) != tuple(shape)]
-    if wrong:
-        raise SiteError(
-            f"the plan lists tensors that this model does not have: {', '.join(wrong[:3])}",
-            "make a new plan with `fedseg plan create`",
-        )
+    for method in plan.methods:
+        under = plan.under(method)
+        half_of(under, site)  # a method that cannot run here should not be found out in a round
+        listed = segmentation_part(under.adapter).items()
+        if wrong := [name for name, shape in listed if tuple(shapes.get(name, ())) != shape]:
+            raise SiteError(
+                f"the plan lists tensors that this model does not have: {', '.join(wrong[:3])}",
+                "make a new plan with `fedseg plan create`",
+            )
 
 
 def _color(value: int) -> list[int]:

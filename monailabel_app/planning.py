@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fed_backend.methods import METHODS, StatefulMethod, build_method
+from fed_backend.methods.fedsm import fedsm_layout
 from fed_backend.payload import PayloadHeader, encode
 from fed_backend.plan import LabelSchema, MethodSpec, ModelSpec, Plan, TrainingSpec, parse_plan
 from monailabel_app.errors import SiteError
@@ -55,7 +56,6 @@ def build_plan(
     draft: dict[str, Any] = {
         "name": name,
         "method": chosen.model_dump(),
-        "alternatives": [parse_method(text).model_dump() for text in also],
         "model": spec,
         "base_sha256": "0" * 64,
         "adapter": {"to be filled": [1]},
@@ -69,19 +69,33 @@ def build_plan(
     }
     checked = parse_plan(draft, "the plan")
     segmenter = build_segmenter(checked.model, labels, checkpoint=checkpoint)
+    model_part = travelling(checked.model, segmenter.adapter_shapes())
+    adapter = _layout(chosen, model_part)
+    alternatives = [(spec, _layout(spec, model_part)) for spec in map(parse_method, also)]
     plan = parse_plan(
         {
             **draft,
             "base_sha256": segmenter.base_sha256,
-            "adapter": {
-                key: list(value) for key, value in travelling(checked.model, segmenter.adapter_shapes()).items()
-            },
+            "adapter": adapter,
+            "alternatives": [
+                {**spec.model_dump(), "adapter": None if layout == adapter else layout} for spec, layout in alternatives
+            ],
         },
         "the plan",
     )
     for name in plan.methods:
         build_method(plan.under(name))  # a plan that its method refuses would only fail at the hub
     return plan
+
+
+def _layout(method: MethodSpec, model_part: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of what travels under a method: of one model, or of FedSM's three."""
+    if method.name != "fedsm":
+        return model_part
+    from fed_backend.objectives.selector import selector_shapes  # torch
+
+    sites = [name for name in str(method.settings.get("sites", "")).split(",") if name.strip()]
+    return fedsm_layout(model_part, selector_shapes(max(1, len(sites))))
 
 
 def parse_method(text: str) -> MethodSpec:

@@ -1,9 +1,7 @@
 """Federated methods by name: dictionaries of builders, one file per method.
 
-:data:`METHODS` are those that hub and sites run: ``fedavg``, ``fedprox`` with its pull in every
-site's training, and ``fedbn`` and ``fedsca``, which share a part of the adapter. :data:`AGGREGATORS`
-adds the hub's half of methods that also need something of their own at a site: ``pfedsam`` experts,
-``fedsm`` three models. The gossip method has no hub and no place here
+:data:`METHODS` are those that a hub coordinates. The site's half of each is in
+``monailabel_app/federation/halves``. The gossip method has no hub and no place here
 (:mod:`fed_backend.methods.gcml`). Nothing in this package imports torch.
 """
 
@@ -21,12 +19,13 @@ from fed_backend.methods.fedsm import FedSM
 from fed_backend.methods.pfedsam import PFedSAM
 from fed_backend.plan import Plan
 
-__all__ = ["AGGREGATORS", "METHODS", "Method", "StatefulMethod", "Update", "build_method"]
+__all__ = ["METHODS", "Method", "StatefulMethod", "Update", "build_method"]
 
-METHODS: dict[str, Callable[[Plan], Method]] = {"fedavg": FedAvg, "fedprox": FedProx, "fedbn": FedBN, "fedsca": FedSCA}
-
-AGGREGATORS: dict[str, Callable[[Plan], Method]] = {
-    **METHODS,
+METHODS: dict[str, Callable[[Plan], Method]] = {
+    "fedavg": FedAvg,
+    "fedprox": FedProx,
+    "fedbn": FedBN,
+    "fedsca": FedSCA,
     "fedsm": FedSM,
     "pfedsam": PFedSAM,
 }

@@ -31,12 +31,15 @@ __all__ = [
     "GLOBAL",
     "HEAD_BIAS",
     "PERSONAL",
+    "PREFIXES",
     "SECOND_MOMENT",
     "SELECTOR",
     "SELECTOR_STEPS",
     "FedSM",
     "FedSMSettings",
     "fedsm_layout",
+    "segmentation_part",
+    "sites_of",
 ]
 
 GLOBAL = "global/"
@@ -45,6 +48,8 @@ SELECTOR = "selector/"
 FIRST_MOMENT = "selector_m/"
 SECOND_MOMENT = "selector_v/"
 SELECTOR_STEPS = "selector_steps"
+PREFIXES = (GLOBAL, PERSONAL, SELECTOR, FIRST_MOMENT, SECOND_MOMENT, SELECTOR_STEPS)
+"""Of every name in a payload of FedSM."""
 HEAD_BIAS = "head.bias"
 """The selector's tensor with one value per site."""
 
@@ -64,6 +69,19 @@ def fedsm_layout(adapter: Shapes, selector: Shapes) -> dict[str, tuple[int, ...]
     return {**layout, SELECTOR_STEPS: (1,)}
 
 
+def sites_of(plan: Plan) -> tuple[str, ...]:
+    """The selector's classes under a plan that lists FedSM among its methods; empty under another."""
+    if FedSM.name not in plan.methods:
+        return ()
+    return FedSM(plan.under(FedSM.name)).settings.sites
+
+
+def segmentation_part(adapter: Shapes) -> dict[str, tuple[int, ...]]:
+    """The table of one segmentation model in a plan's ``adapter``, which is the table itself but for FedSM."""
+    models = {n.removeprefix(GLOBAL): tuple(s) for n, s in adapter.items() if n.startswith(GLOBAL)}
+    return models or {name: tuple(shape) for name, shape in adapter.items()}
+
+
 @dataclass(frozen=True)
 class FedSMSettings:
     """Settings of FedSM.
@@ -73,12 +91,16 @@ class FedSMSettings:
         own: lambda of SoftPull.
         gamma: confidence above which the selector's choice answers instead of the global model.
         equal: weight sites equally instead of by examples.
+        selector_steps: full-batch steps of the selector in a round.
+        selector_rate: learning rate of the selector's Adam.
     """
 
     sites: tuple[str, ...]
     own: float
     gamma: float
     equal: bool
+    selector_steps: int
+    selector_rate: float
 
 
 class FedSM:
@@ -89,6 +111,8 @@ class FedSM:
         lambda: of SoftPull, 0.7 (paper).
         gamma: of the routing, 0.9 (paper); sites calibrate it on their validation cases.
         weights: ``examples`` (default) or ``equal``.
+        selector_steps: full-batch steps of the selector in a round, 1 (paper's code).
+        selector_rate: learning rate of its Adam, 1e-3 (paper).
         lora_average: as in FedAvg. With ``products`` the pulled product is the best rank-r fit;
             only ``factors`` keeps the mean of the factors exactly.
 
@@ -100,12 +124,15 @@ class FedSM:
     name = "fedsm"
 
     def __init__(self, plan: Plan) -> None:
-        settings = Settings(plan, "sites", "lambda", "gamma", "weights", "lora_average")
+        names = ("sites", "lambda", "gamma", "weights", "selector_steps", "selector_rate", "lora_average")
+        settings = Settings(plan, *names)
         self.settings = FedSMSettings(
             sites=settings.words("sites", ""),
             own=settings.number("lambda", 0.7, low=0, high=1),
             gamma=settings.number("gamma", 0.9, low=0, high=1),
             equal=settings.choice("weights", "examples", ("examples", "equal")) == "equal",
+            selector_steps=settings.count("selector_steps", 1, low=1),
+            selector_rate=settings.number("selector_rate", 1e-3, low=1e-6, high=1),
         )
         self._products = settings.products()
         self._shapes = dict(plan.adapter)

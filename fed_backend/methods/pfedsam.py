@@ -34,6 +34,7 @@ class PFedSAMSettings:
         temperature: T of the distillation.
         direction: ``forward`` is KL(teacher || student), ``reverse`` the other way round.
         balance: weight of the gate's load balance.
+        stage_b: share of a round's steps that train the experts; 0 is FedAvg on the shared part.
     """
 
     experts: int
@@ -42,6 +43,7 @@ class PFedSAMSettings:
     temperature: float
     direction: str
     balance: float
+    stage_b: float
 
 
 class PFedSAM(Averaging):
@@ -50,7 +52,7 @@ class PFedSAM(Averaging):
     Settings:
         shared: shell patterns of G, with commas between them. Default: all LoRA pairs; for the
             U-Net, which has none, the whole adapter.
-        experts, width, mu, temperature, direction, balance: :class:`PFedSAMSettings`.
+        experts, width, mu, temperature, direction, balance, stage_b: :class:`PFedSAMSettings`.
         lora_average: as in FedAvg.
 
     Raises:
@@ -60,7 +62,7 @@ class PFedSAM(Averaging):
     name = "pfedsam"
 
     def __init__(self, plan: Plan) -> None:
-        names = ("shared", "experts", "width", "mu", "temperature", "direction", "balance", "lora_average")
+        names = ("shared", "experts", "width", "mu", "temperature", "direction", "balance", "stage_b", "lora_average")
         settings = Settings(plan, *names)
         if experts := sorted(name for name in plan.adapter if EXPERTS in name.split(".")):
             raise PlanError(
@@ -82,5 +84,6 @@ class PFedSAM(Averaging):
             temperature=settings.number("temperature", 2.0, low=1e-3, high=1e3),
             direction=settings.choice("direction", "forward", ("forward", "reverse")),
             balance=settings.number("balance", 0.01, low=0),
+            stage_b=settings.number("stage_b", 0.5, low=0, high=1),
         )
         super().__init__({name: plan.adapter[name] for name in shared}, products=settings.products())

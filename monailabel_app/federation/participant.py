@@ -22,7 +22,7 @@ from monailabel_app.learning.jobs import Job, JobKind
 from monailabel_app.state.exchanges import Exchange, ExchangeKind
 from monailabel_app.state.site import SiteState
 
-__all__ = ["Participant", "open_request"]
+__all__ = ["Kind", "Participant", "open_request"]
 
 Kind = Literal["global", "update", "aggregate"]
 

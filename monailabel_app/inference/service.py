@@ -19,7 +19,7 @@ from pathlib import Path
 from monailabel_app.errors import NotFound, Unavailable
 from monailabel_app.imaging.volume import Volume
 from monailabel_app.inference.volumes import VolumeCache
-from monailabel_app.models.base import Labelmap, Prompts, Segmenter
+from monailabel_app.models.base import Answer, Labelmap, Prompts, Segmenter
 from monailabel_app.state.versions import VersionStore
 
 __all__ = ["QUEUE", "Inference", "Inferred"]
@@ -37,12 +37,15 @@ class Inferred:
         volume: the image.
         version: id of the version that made the mask.
         seconds: ``read``, ``wait``, ``load`` (adapter) and ``infer``.
+        answer: which of the version's models made it and how sure the selector is, where it holds
+            more than one (FedSM).
     """
 
     labelmap: Labelmap
     volume: Volume
     version: str
     seconds: dict[str, float]
+    answer: Answer | None = None
 
 
 class Inference:
@@ -84,13 +87,14 @@ class Inference:
             used = served.use(version)
             loaded = time.perf_counter()
             labelmap = served.segmenter.prompt(volume, prompts) if prompts else served.segmenter.segment(volume)
+            answer = getattr(served.segmenter, "answer", None)
         seconds = {
             "read": read - start,
             "wait": waited - read,
             "load": loaded - waited,
             "infer": time.perf_counter() - loaded,
         }
-        return Inferred(labelmap, volume, used, {name: round(value, 4) for name, value in seconds.items()})
+        return Inferred(labelmap, volume, used, {name: round(value, 4) for name, value in seconds.items()}, answer)
 
 
 class _Served:

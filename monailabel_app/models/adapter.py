@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,10 @@ import torch
 from fed_backend.payload import Tensors
 from monailabel_app.errors import AdapterError
 
-__all__ = ["Adapter", "normal_like", "proximal_term"]
+__all__ = ["BESIDE", "Adapter", "normal_like"]
+
+BESIDE = "routing/"
+"""Prefix of tensors in a version that stand beside the model: other models, and what chooses between them."""
 
 
 class Adapter:
@@ -20,14 +24,34 @@ class Adapter:
 
     Args:
         parameters: canonical name -> parameter, in a fixed order.
+
+    Attributes:
+        private: those that never leave their site, with the values that they take wherever a
+            version lacks them.
     """
 
     def __init__(self, parameters: Mapping[str, torch.Tensor]) -> None:
         self.parameters = dict(parameters)
+        self.private: Tensors = {}
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name -> shape."""
-        return {name: tuple(p.shape) for name, p in self.parameters.items()}
+        """Name -> shape of the tensors that may travel."""
+        return {name: tuple(p.shape) for name, p in self.parameters.items() if name not in self.private}
+
+    def add_private(self, parameters: Mapping[str, torch.Tensor]) -> None:
+        """Further tensors, which never leave their site; their values now are their initial ones."""
+        self.private |= {name: p.detach().numpy().astype(np.float32, copy=True) for name, p in parameters.items()}
+        self.parameters |= parameters
+
+    @contextmanager
+    def without_private(self) -> Iterator[None]:
+        """Inside, the adapter is what it was before :meth:`add_private`: the rest is neither trained nor read."""
+        parameters, private = self.parameters, self.private
+        self.parameters, self.private = {n: p for n, p in parameters.items() if n not in private}, {}
+        try:
+            yield
+        finally:
+            self.parameters, self.private = parameters, private
 
     def read(self) -> Tensors:
         """A float32 copy of every tensor."""
@@ -36,11 +60,15 @@ class Adapter:
     def write(self, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
         """Replace the named tensors; all are checked before the first is touched.
 
+        Tensors beside a model (:data:`BESIDE`) are not for it and are passed over.
+
         Raises:
             AdapterError: an unknown name, a wrong shape, or a value that is not finite.
         """
         checked: dict[str, torch.Tensor] = {}
-        for name, value in tensors.items():
+        for name, value in {**self.private, **tensors}.items():
+            if name.startswith(BESIDE):
+                continue
             known = self.parameters.get(name)
             if known is None:
                 raise AdapterError(
@@ -60,12 +88,6 @@ class Adapter:
         with torch.no_grad():
             for name, tensor in checked.items():
                 self.parameters[name].copy_(tensor)
-
-
-def proximal_term(adapter: Adapter, start: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """``1/2 |w - w_start|^2`` over the adapter (FedProx, arXiv 1812.06127, without its mu)."""
-    distances = [(p - start[name]).square().sum() for name, p in adapter.parameters.items()]
-    return torch.stack(distances).sum() / 2
 
 
 def normal_like(parameter: torch.Tensor, std: float, rng: np.random.Generator) -> torch.Tensor:

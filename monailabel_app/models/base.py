@@ -13,7 +13,7 @@ from fed_backend.payload import Tensors
 from fed_backend.plan import ModelSpec
 from monailabel_app.imaging.volume import Volume
 
-__all__ = ["Labelmap", "Progress", "Prompts", "Segmenter", "no_progress"]
+__all__ = ["Answer", "Labelmap", "Objective", "Progress", "Prompts", "Segmenter", "no_progress"]
 
 Labelmap = npt.NDArray[np.uint8]
 """[i, j, k] voxel labels of the image's own grid; 0 is background."""
@@ -41,6 +41,52 @@ class Prompts:
     foreground: Sequence[tuple[int, int, int]] = ()
     background: Sequence[tuple[int, int, int]] = ()
     box: tuple[int, int, int, int, int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Which model answered for an image.
+
+    Attributes:
+        model: ``personal`` or ``global``.
+        confidence: share of the class that the selector thinks likeliest, 0..1.
+        likeliest: that class, a place in the plan's list of sites.
+    """
+
+    model: str
+    confidence: float
+    likeliest: int
+
+
+class Objective(Protocol):
+    """What a training step minimises, in parts, so that two models can be compared on one batch.
+
+    Calling it draws a batch and returns its loss. Its seed decides about all batches.
+    """
+
+    def __call__(self) -> Any:
+        """The loss of a new batch."""
+        ...
+
+    def draw(self) -> Any:
+        """A new batch; opaque."""
+        ...
+
+    def logits(self, batch: Any) -> Any:
+        """What the network says of a batch: [b, classes, ...], or [b, ...] of single masks."""
+        ...
+
+    def loss(self, logits: Any, batch: Any) -> Any:
+        """The segmentation loss, a scalar."""
+        ...
+
+    def classes(self, logits: Any) -> Any:
+        """The logits as [b, classes, ...], background first."""
+        ...
+
+    def truth(self, logits: Any, batch: Any) -> Any:
+        """The true class of every pixel of :meth:`classes`, integer [b, ...]."""
+        ...
 
 
 class Segmenter(Protocol):
@@ -92,4 +138,18 @@ class Segmenter(Protocol):
         seed: int,
     ) -> Iterator[float]:
         """Fine-tune the adapter in place; yields the loss after each step."""
+        ...
+
+    def objective(self, cases: Sequence[tuple[Volume, Labelmap]], *, batch_size: int, seed: int) -> Objective:
+        """What :meth:`train_steps` minimises."""
+        ...
+
+    @property
+    def network(self) -> Any:
+        """The network, base and adapter (``torch.nn.Module``)."""
+        ...
+
+    @property
+    def trainable(self) -> Any:
+        """The adapter's own tensors (:class:`monailabel_app.models.adapter.Adapter`)."""
         ...

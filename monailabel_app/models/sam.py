@@ -102,26 +102,27 @@ class SamSegmenter:
         seed: int,
     ) -> Iterator[float]:
         self._cache.clear()
-        values = [self.labels[name] for name in self._names]
-        examples = examples_of(cases, self._slices, values)
-        objective = SamObjective(
-            self._network,
-            self._defaults,
-            examples,
-            batch_size=batch_size,
-            mirror=may_mirror(self.labels),
-            rng=np.random.default_rng(seed),
-        )
         yield from descend(
             self._network,
             self._adapter,
-            objective,
+            self.objective(cases, batch_size=batch_size, seed=seed),
             steps=steps,
             learning_rate=learning_rate,
             weight_decay=weight_decay,
             proximal=proximal,
         )
         self._cache.clear()
+
+    def objective(self, cases: Sequence[tuple[Volume, Labelmap]], *, batch_size: int, seed: int) -> SamObjective:
+        values = [self.labels[name] for name in self._names]
+        return SamObjective(
+            self._network,
+            self._defaults,
+            examples_of(cases, self._slices, values),
+            batch_size=batch_size,
+            mirror=may_mirror(self.labels),
+            rng=np.random.default_rng(seed),
+        )
 
     @property
     def network(self) -> nn.Module:

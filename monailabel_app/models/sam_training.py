@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fed_backend.objectives.divergence import as_classes
 from monailabel_app.learning.augment import augment
 from monailabel_app.learning.losses import binary_loss
 from monailabel_app.models.prompting import SlicePrompt, decode, mask_prompts, simulate, sparse_tokens
 from monailabel_app.models.sampling import balanced
 from monailabel_app.models.slices import Example
 
-__all__ = ["SamObjective"]
+__all__ = ["SamBatch", "SamObjective"]
 
 PROMPTED_SHARE = 0.5
 """Share of the slices that are also segmented from simulated clicks and boxes, so that a model
 trained for automatic masks does not forget how to be prompted."""
 
 
+@dataclass(frozen=True)
+class SamBatch:
+    """Images as the encoder sees them, targets [b, 1 + labels, ...], and which masks to predict from what."""
+
+    images: Tensor
+    targets: Tensor
+    rows: list[int]
+    prompts: list[SlicePrompt]
+    labels: list[int]
+
+
 class SamObjective:
-    """Draws a batch and returns its loss; all randomness comes from one generator.
+    """See :class:`monailabel_app.models.base.Objective`; all randomness comes from one generator.
 
     Args:
         network: a SAM with its adapter.
@@ -52,21 +65,40 @@ class SamObjective:
         self._rng = rng
 
     def __call__(self) -> Tensor:
+        batch = self.draw()
+        return self.loss(self.logits(batch), batch)
+
+    def draw(self) -> SamBatch:
         drawn = [example.draw(index) for example, index in balanced(self._examples, self._batch_size, self._rng)]
         images = torch.stack([image for image, _ in drawn])
         targets = torch.stack([target for _, target in drawn])
         images, targets = augment(images, targets, self._rng, mirror=self._mirror)
         shown = self._network.preprocess(images.clamp(0, 1) * 255)  # type: ignore[operator]
-        embeddings: Tensor = self._network.image_encoder(shown)  # type: ignore[operator]
         rows, prompts, labels = self._requests(targets)
+        return SamBatch(shown, targets, rows, prompts, labels)
+
+    def logits(self, batch: SamBatch) -> Tensor:
+        embeddings: Tensor = self._network.image_encoder(batch.images)  # type: ignore[operator]
         tokens = sparse_tokens(
             self._network.prompt_encoder,  # type: ignore[arg-type]
-            prompts,
-            [self._defaults[label] for label in labels],
+            batch.prompts,
+            [self._defaults[label] for label in batch.labels],
         )
-        logits = decode(self._network, embeddings[rows], tokens, mask_prompts(self._network, prompts))
-        truth = F.interpolate(targets[rows], size=logits.shape[-2:], mode="area")
-        return binary_loss(logits, truth[torch.arange(len(rows)), torch.tensor(labels) + 1])
+        return decode(self._network, embeddings[batch.rows], tokens, mask_prompts(self._network, batch.prompts))
+
+    def loss(self, logits: Tensor, batch: SamBatch) -> Tensor:
+        return binary_loss(logits, self._shares(logits, batch))
+
+    def classes(self, logits: Tensor) -> Tensor:
+        return as_classes(logits)
+
+    def truth(self, logits: Tensor, batch: SamBatch) -> Tensor:
+        return (self._shares(logits, batch) > 0.5).long()
+
+    def _shares(self, logits: Tensor, batch: SamBatch) -> Tensor:
+        """The share of every pixel of the masks that its label covers."""
+        truth = F.interpolate(batch.targets[batch.rows], size=logits.shape[-2:], mode="area")
+        return truth[torch.arange(len(batch.rows)), torch.tensor(batch.labels) + 1]
 
     def _requests(self, targets: Tensor) -> tuple[list[int], list[SlicePrompt], list[int]]:
         """(image, prompt, label) of every mask to predict."""

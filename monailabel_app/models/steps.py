@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from monailabel_app.models.adapter import Adapter, proximal_term
+from fed_backend.objectives.proximal import proximal_pull
+from monailabel_app.models.adapter import Adapter
 
 __all__ = ["descend", "may_mirror"]
 
@@ -52,7 +53,7 @@ def descend(
                 group["lr"] = learning_rate * (1 - (1 - FINAL_RATE) * share)
             optimiser.zero_grad(set_to_none=True)
             value = loss()
-            total = value + proximal * proximal_term(adapter, start) if proximal else value
+            total = value + proximal_pull(adapter.parameters, start, proximal) if proximal else value
             torch.autograd.backward(total)
             torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
             optimiser.step()

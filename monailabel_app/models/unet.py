@@ -18,13 +18,11 @@ from fed_backend.payload import Tensors
 from fed_backend.plan import LabelSchema, ModelSpec
 from monailabel_app.errors import SiteError
 from monailabel_app.imaging.volume import Volume
-from monailabel_app.learning.augment import augment
-from monailabel_app.learning.losses import class_loss
 from monailabel_app.models.adapter import Adapter, normal_like
 from monailabel_app.models.base import Labelmap, Progress, Prompts, no_progress
-from monailabel_app.models.sampling import balanced
-from monailabel_app.models.slices import Example, Slices, examples_of, one_hot
+from monailabel_app.models.slices import Slices, examples_of
 from monailabel_app.models.steps import descend, may_mirror
+from monailabel_app.models.unet_training import UNetObjective, as_cube, standard
 
 __all__ = ["UNetSegmenter"]
 
@@ -88,7 +86,7 @@ class UNetSegmenter:
         mask = np.zeros(slices.stack.shape, dtype=np.uint8)
         cube = self._cube_logits(slices) if self.spec.spatial_dims == 3 else None
         for part in slices.chunks(len(values)):
-            logits = self._network(_standard(slices, slices.images(part))) if cube is None else cube[part]
+            logits = self._network(standard(slices, slices.images(part))) if cube is None else cube[part]
             shares = slices.fit.expand(torch.softmax(logits, dim=1))
             mask[part] = values[shares.argmax(dim=1).numpy()]
             progress(part.stop / len(slices))
@@ -96,8 +94,8 @@ class UNetSegmenter:
 
     def _cube_logits(self, slices: Slices) -> Tensor:
         """Logits [slice, class, size, size] of one pass over the whole volume."""
-        cube = _cube(slices.images(slice(None)), self.spec.image_size)
-        logits = self._network(_standard(slices, cube[None]))
+        cube = as_cube(slices.images(slice(None)), self.spec.image_size)
+        logits = self._network(standard(slices, cube[None]))
         size = (len(slices), *logits.shape[3:])
         return F.interpolate(logits, size=size, mode="trilinear", align_corners=False)[0].transpose(0, 1)
 
@@ -112,47 +110,32 @@ class UNetSegmenter:
         proximal: float,
         seed: int,
     ) -> Iterator[float]:
-        rng = np.random.default_rng(seed)
-        mirror = may_mirror(self.labels)
-        examples = examples_of(cases, lambda volume: Slices(volume, self.spec.image_size), self._values)
-        cubes = [self._training_cube(example) for example in examples] if self.spec.spatial_dims == 3 else []
-
-        def loss() -> Tensor:
-            if cubes:
-                drawn = [(examples[k], *cubes[k]) for k in rng.integers(len(cubes), size=batch_size)]
-            else:
-                drawn = [(e, *e.draw(index)) for e, index in balanced(examples, batch_size, rng)]
-            images = torch.stack([image for _, image, _ in drawn])
-            targets = torch.stack([target for _, _, target in drawn])
-            images, targets = augment(images, targets, rng, mirror=mirror)
-            shown = torch.stack([_standard(e.slices, image) for (e, _, _), image in zip(drawn, images, strict=True)])
-            return class_loss(self._network(shown), targets)
-
         yield from descend(
             self._network,
             self._adapter,
-            loss,
+            self.objective(cases, batch_size=batch_size, seed=seed),
             steps=steps,
             learning_rate=learning_rate,
             weight_decay=weight_decay,
             proximal=proximal,
         )
 
-    def _training_cube(self, example: Example) -> tuple[Tensor, Tensor]:
-        size, fit = self.spec.image_size, example.slices.fit
-        target = _cube(fit.shrink(one_hot(example.labels, self._values)), size)
-        target[0] = 1 - target[1:].sum(dim=0)
-        return _cube(example.images.float(), size), target
+    def objective(self, cases: Sequence[tuple[Volume, Labelmap]], *, batch_size: int, seed: int) -> UNetObjective:
+        return UNetObjective(
+            self._network,
+            examples_of(cases, lambda volume: Slices(volume, self.spec.image_size), self._values),
+            batch_size=batch_size,
+            cube=self.spec.image_size if self.spec.spatial_dims == 3 else 0,
+            mirror=may_mirror(self.labels),
+            rng=np.random.default_rng(seed),
+        )
 
+    @property
+    def network(self) -> nn.Module:
+        """The network; for reading only."""
+        return self._network
 
-def _cube(slices: Tensor, size: int) -> Tensor:
-    """[slice, c, size, size] -> [c, size, size, size], stretched or averaged along the slices."""
-    stacked = slices.transpose(0, 1)[None]
-    count = stacked.shape[2]
-    if count > size:
-        return F.adaptive_avg_pool3d(stacked, (size, size, size))[0]
-    return F.interpolate(stacked, size=(size, size, size), mode="trilinear", align_corners=False)[0]
-
-
-def _standard(slices: Slices, images: Tensor) -> Tensor:
-    return (images - slices.window.mean) / slices.window.std
+    @property
+    def trainable(self) -> Adapter:
+        """The adapter's own tensors."""
+        return self._adapter

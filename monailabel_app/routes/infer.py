@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 from requests_toolbelt import MultipartEncoder  # type: ignore[import-untyped]
 
+from fed_backend.methods.fedsm import sites_of
 from monailabel_app.app_context import Site
 from monailabel_app.auth import User
 from monailabel_app.errors import LabelError, SiteError
@@ -23,7 +24,7 @@ from monailabel_app.imaging.orient import stack_of
 from monailabel_app.inference.service import Inferred
 from monailabel_app.inference.shown import merge_prompted
 from monailabel_app.middleware import check_id
-from monailabel_app.models.base import Prompts
+from monailabel_app.models.base import Answer, Prompts
 from monailabel_app.routes.access import Annotator, CurrentSite
 from monailabel_app.routes.forms import json_object, parse_model, received
 
@@ -115,10 +116,19 @@ def infer(
         "version": done.version,
         "image": image,
         "seconds": done.seconds,
+        **({"routing": _routing(site, done.answer)} if done.answer else {}),
     }
     if output is ResultType.json:
         return JSONResponse(reply)
     return _answer(reply, *_mask_file(site, done, wanted.result_extension), output)
+
+
+def _routing(site: Site, answer: Answer) -> dict[str, Any]:
+    """Which model answered, in the words of the plan."""
+    plan = site.context.plan
+    sites = sites_of(plan) if plan else ()
+    likeliest = sites[answer.likeliest] if answer.likeliest < len(sites) else None
+    return {"model": answer.model, "confidence": round(answer.confidence, 4), "likeliest": likeliest}
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import pytest
 
 from fed_backend.errors import FedSegError, PlanError
 from fed_backend.methods import build_method
+from fed_backend.methods.fedsm import sites_of
 from fed_backend.payload import decode
 from fed_backend.plan import Plan
 from monailabel_app.models.registry import build_segmenter
@@ -66,3 +67,14 @@ def test_the_hub_gets_the_start_that_a_method_compares_with() -> None:
 def test_fedprox_without_a_pull_is_refused() -> None:
     with pytest.raises(PlanError, match=r"training\.proximal = 0"):
         planned("fedprox", None)
+
+
+def test_a_plan_of_fedsm_lists_three_models_and_another_method_one() -> None:
+    plan = planned("fedsm:sites=north,south;gamma=0.8", also=("fedavg", "pfedsam"))
+    names = set(build_segmenter(plan.model, plan.labels).adapter_shapes())
+    assert {n.removeprefix("global/") for n in plan.adapter if n.startswith("global/")} == names
+    assert set(plan.under("fedavg").adapter) == names
+    assert build_method(plan.under("pfedsam")).shared_keys() == names
+    assert sites_of(plan) == sites_of(plan.under("fedavg")) == ("north", "south")
+    with pytest.raises(PlanError, match="list every site once"):
+        planned("fedsm")

@@ -17,6 +17,8 @@ from fed_backend.payload import Tensors
 from fed_backend.plan import Plan, TrainingSpec
 from monailabel_app import __version__
 from monailabel_app.errors import Cancelled, Conflict, ImageError
+from monailabel_app.federation.halves import prepare
+from monailabel_app.federation.routed import RoutedSegmenter
 from monailabel_app.imaging.files import read_volume, suffix_of
 from monailabel_app.imaging.volume import Volume
 from monailabel_app.learning.evaluate import Measured
@@ -76,7 +78,9 @@ class Workbench:
         """The built model and its versions; both agree on the base."""
         store = self.state.versions(model)
         if model not in self._segmenters:
-            segmenter = build_segmenter(self.setup.specs[model], self.setup.labels, checkpoint=self.setup.checkpoint)
+            built = build_segmenter(self.setup.specs[model], self.setup.labels, checkpoint=self.setup.checkpoint)
+            prepare(built, self.setup.plan)
+            segmenter: Segmenter = RoutedSegmenter(built)
             store.ensure_base(segmenter.adapter(), segmenter.base_sha256, __version__)
             self._segmenters[model] = segmenter
         segmenter = self._segmenters[model]

@@ -8,7 +8,7 @@ import numpy as np
 from builders import plan
 
 from fed_backend.lora import pairs
-from fed_backend.methods import AGGREGATORS, Method, StatefulMethod, Update
+from fed_backend.methods import METHODS, Method, StatefulMethod, Update
 from fed_backend.methods.fedsm import SECOND_MOMENT, SELECTOR_STEPS, fedsm_layout
 from fed_backend.payload import Tensors
 from fed_backend.plan import Plan
@@ -35,7 +35,7 @@ UNET = {
 SELECTOR = {"convs.0.weight": (2, 1, 3, 3), "head.weight": (len(SITES), 2), "head.bias": (len(SITES),)}
 MODELS: dict[str, dict[str, Any]] = {"sam": {"name": "sam", "base": "sam_tiny"}, "unet": {}}
 
-PAIRS = [(method, base) for method in sorted(AGGREGATORS) for base in ("sam", "unet")]
+PAIRS = [(method, base) for method in sorted(METHODS) for base in ("sam", "unet")]
 
 
 def method_plan(method: str, base: str = "sam", **settings: Any) -> Plan:
@@ -51,7 +51,7 @@ def method_plan(method: str, base: str = "sam", **settings: Any) -> Plan:
 
 def started(of: Plan) -> Method:
     """The method of a plan, told where all sites start."""
-    method = AGGREGATORS[of.method.name](of)
+    method = METHODS[of.method.name](of)
     if isinstance(method, StatefulMethod):
         method.begin(random_tensors(method.start_keys(), of, 99))
     return method
@@ -68,7 +68,7 @@ def random_tensors(keys: frozenset[str], of: Plan, seed: int) -> Tensors:
 
 def updates(of: Plan, sites: tuple[str, ...] = SITES, seed: int = 0) -> list[Update]:
     """One random update per site, with 1, 2, 3, ... examples."""
-    keys = AGGREGATORS[of.method.name](of).shared_keys()
+    keys = METHODS[of.method.name](of).shared_keys()
     return [Update(s, random_tensors(keys, of, 1000 * seed + SITES.index(s)), 1 + SITES.index(s)) for s in sites]
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fed_backend.errors import PlanError
-from fed_backend.methods import AGGREGATORS, Update
+from fed_backend.methods import METHODS, Update
 from fed_backend.methods.gcml import (
     CANDIDATES,
     GCML,
@@ -123,7 +123,7 @@ def test_the_best_by_validation_is_kept() -> None:
 
 def test_the_whole_adapter_travels_to_a_peer_and_no_hub_knows_the_method() -> None:
     assert GCML(PLAN).shared_keys() == PLAN.adapter.keys()
-    assert "gcml" not in AGGREGATORS
+    assert "gcml" not in METHODS
     settings = GCML(PLAN).settings
     assert (settings.share, settings.weight, settings.beta, settings.bound, settings.radius) == (0.25, 1, 0.1, 1, 3)
     with pytest.raises(PlanError, match="beta is -1"):

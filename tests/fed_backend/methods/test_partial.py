@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from builders import header, plan
 from federations import SAM, UNET, assert_same, method_plan, started, updates
 
 from fed_backend.errors import PlanError
-from fed_backend.methods import AGGREGATORS, Update
+from fed_backend.methods import METHODS, Update
 from fed_backend.methods.fedbn import FedBN
 from fed_backend.methods.fedprox import FedProx
 from fed_backend.methods.names import block_of, matching
 from fed_backend.methods.pfedsam import PFedSAM
+from fed_backend.payload import encode
 
 
 def test_fedprox_aggregates_as_fedavg() -> None:
@@ -79,7 +81,7 @@ def test_pfedsam_without_experts_is_fedavg_on_lora() -> None:
     plan = method_plan("pfedsam", mu=0)
     sent = updates(plan)
     lora = {name: shape for name, shape in SAM.items() if "lora" in name}
-    fedavg = AGGREGATORS["fedavg"](method_plan("fedavg").model_copy(update={"adapter": lora}))
+    fedavg = METHODS["fedavg"](method_plan("fedavg").model_copy(update={"adapter": lora}))
     one, other = PFedSAM(plan).aggregate(sent), fedavg.aggregate(sent)
     assert all((one[s][n] == other[s][n]).all() for s in one for n in lora)
     first = one["east"]
@@ -108,3 +110,18 @@ def test_blocks_and_patterns_of_names() -> None:
     assert [block_of(name) for name in SAM] == [2, 2, 10, 10, None, None]
     assert [block_of(name) for name in UNET] == [0, 0, 1, 2, 2, None, None]
     assert matching(["a.N.b", "a.n.b", "c"], ["*.N.*", "c"]) == {"a.N.b", "c"}
+
+
+def test_pfedsam_on_vit_b_at_rank_4_sends_at_most_0_6_megabytes() -> None:
+    """Measured at the serialiser, header included; the pairs on ``proj`` beside ``qkv`` would be 0.88 MB."""
+    lora: dict[str, tuple[int, int]] = {}
+    for block in range(12):
+        for part, width in (("qkv", 2304), ("proj", 768)):
+            name = f"image_encoder.blocks.{block}.attn.{part}"
+            lora |= {f"{name}.lora_A": (4, 768), f"{name}.lora_B": (width, 4)}
+    sam = {"name": "sam", "base": "sam_vit_b", "image_size": 1024}
+    chosen = {"name": "pfedsam", "settings": {"shared": "*.attn.qkv.lora_*"}}
+    agreed = plan(method=chosen, model=sam, adapter=lora)
+    keys = PFedSAM(agreed).shared_keys()
+    data = encode(header(agreed), {name: np.zeros(lora[name], np.float32) for name in keys})
+    assert 12 * 4 * (768 + 2304) * 4 < len(data) <= 600_000

@@ -37,6 +37,23 @@ def unet_plan(method: str, settings: dict[str, Any] | None = None, **changes: An
     return parse_plan({**data, **changes})
 
 
+SAM = ModelSpec(name="sam", base="sam_tiny", image_size=64, lora_blocks=3, lora_rank=2, decoder=False)
+
+
+def sam_plan(method: str, settings: dict[str, Any] | None = None, **changes: Any) -> Plan:
+    """A plan for the embedded SAM on small slices; two steps of training a round."""
+    segmenter = build_segmenter(SAM, LABELS)
+    data: dict[str, Any] = {
+        "model": SAM.model_dump(),
+        "method": {"name": method, "settings": settings or {}},
+        "base_sha256": segmenter.base_sha256,
+        "adapter": segmenter.adapter_shapes(),
+        "labels": LABELS,
+        "training": TrainingSpec(steps=2, batch_size=2).model_dump(),
+    }
+    return parse_plan({**data, **changes})
+
+
 def volume(
     name: str, shape: tuple[int, int, int] = (24, 26, 4)
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:

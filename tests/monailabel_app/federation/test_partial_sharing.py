@@ -13,7 +13,7 @@ from fed_backend.errors import PayloadError
 from fed_backend.methods import build_method
 from fed_backend.payload import Tensors
 from monailabel_app.federation.local_part import LocalPart
-from monailabel_app.learning.tasks import Workbench
+from monailabel_app.federation.site_round import SiteRound
 
 CASES = {"t1": "train", "t2": "train", "v1": "validation"}
 
@@ -54,14 +54,14 @@ def test_the_local_part_stays_and_goes_on_although_the_gate_refuses(site: SiteOn
 
     site.bench = site.new_bench()  # the learner starts anew
     starts: list[Tensors] = []
-    train = Workbench.train
+    train = SiteRound.train
 
-    def watched(bench: Workbench, segmenter: object, start: Tensors, *rest: object) -> object:
+    def watched(request: SiteRound, segmenter: object, cases: object, start: Tensors, *rest: object) -> object:
         starts.append(start)
-        return train(bench, segmenter, start, *rest)  # type: ignore[arg-type]
+        return train(request, segmenter, cases, start, *rest)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Workbench, "train", watched)
+        patch.setattr(SiteRound, "train", watched)
         site.train(payload(plan, "global", sent, round_=1))
     assert not differs(starts[0], refused, local), "the next round goes on from the last round's local part"
     assert not differs(starts[0], sent, set(shared))
