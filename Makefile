@@ -5,7 +5,7 @@ SLICER_PYTHON := .venv-slicer/bin/python
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 ARGS ?=
 
-.PHONY: help demo test test-quick test-slow test-slicer lint format bench bench-interactive bench-gate environment environment-slicer requirements clean
+.PHONY: help demo test test-quick test-slow test-slicer lint format bench bench-interactive bench-effort bench-gate environment environment-slicer requirements clean
 
 help:
 	@echo "make demo   set everything up, run three sites and a federation; report in demo-out/"
@@ -13,6 +13,7 @@ help:
 	@echo "make lint   ruff and mypy"
 	@echo "make bench  benchmarks; results in bench/results/ (real images beside the checkout)"
 	@echo "make bench-interactive   how long an annotator waits; minutes"
+	@echo "make bench-effort        how many clicks a mask takes; minutes (real images beside the checkout)"
 	@echo "make demo ARGS='--data DIR --model sam'   passes options to fedseg demo"
 
 environment:
@@ -49,6 +50,9 @@ bench: environment
 
 bench-interactive: environment
 	$(BIN)/python -m bench.interactive $(ARGS)
+
+bench-effort: environment
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.effort $(ARGS)
 
 bench-gate: environment
 	$(BIN)/python -m bench.gate_power

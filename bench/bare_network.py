@@ -43,6 +43,7 @@ class BareNetwork:
             self._rounded.to(torch.bfloat16)  # type: ignore[union-attr]
         grid = size // SHAPES[base].patch
         self._features = torch.randn(1, SHAPES[base].prompt_dim, grid, grid)
+        self._before = torch.randn(1, 1, 4 * grid, 4 * grid)
 
     @classmethod
     def tiny(cls) -> BareNetwork:
@@ -74,10 +75,10 @@ class BareNetwork:
 
     @torch.inference_mode()
     def decode(self) -> float:
-        """Seconds of the prompt encoder and mask decoder for one point."""
+        """Seconds of the prompt encoder and mask decoder for one point and the mask before, as a session gives them."""
         start = time.perf_counter()
         point = (torch.tensor([[[100.0, 100.0]]]), torch.tensor([[1]]))
-        sparse, dense = self._network.prompt_encoder(points=point, boxes=None, masks=None)  # type: ignore[operator]
+        sparse, dense = self._network.prompt_encoder(points=point, boxes=None, masks=self._before)  # type: ignore[operator]
         self._network.mask_decoder(  # type: ignore[operator]
             image_embeddings=self._features,
             image_pe=self._network.prompt_encoder.get_dense_pe(),  # type: ignore[union-attr, operator]

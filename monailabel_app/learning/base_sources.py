@@ -19,11 +19,13 @@ from monailabel_app.imaging.intensity import luminance, window_of
 from monailabel_app.learning import base_shapes
 from monailabel_app.learning.base_shapes import Mask, Picture
 
-__all__ = ["Source", "sources"]
+__all__ = ["Source", "held_out_cases", "sources"]
 
 Source = Callable[[int, np.random.Generator], Picture]
 """(size, generator) -> a picture; draws again where a picture shows no object."""
 
+PATTERNS = {"nuclei-dsb2018": "*/images/*.png", "hippocampus-msd": "images/*.nii.gz"}
+"""Where the images of each set lie."""
 HELD_OUT = 7
 """Every seventh case, in order of names, is never trained on."""
 
@@ -37,13 +39,22 @@ def sources(data: Path | None, *, held_out: bool) -> dict[str, tuple[float, Sour
     """
     found: dict[str, tuple[float, Source]] = {"procedural": (0.5, base_shapes.draw)}
     if data is not None:
-        nuclei = _pairs(data / "nuclei-dsb2018", "*/images/*.png", held_out)
+        nuclei = _pairs(data / "nuclei-dsb2018", PATTERNS["nuclei-dsb2018"], held_out)
         if nuclei:
             found["nuclei-dsb2018"] = (0.25, _nuclei(nuclei))
-        hippocampi = _pairs(data / "hippocampus-msd", "images/*.nii.gz", held_out)
+        hippocampi = _pairs(data / "hippocampus-msd", PATTERNS["hippocampus-msd"], held_out)
         if hippocampi:
             found["hippocampus-msd"] = (0.25, _hippocampi(hippocampi))
     return found
+
+
+def held_out_cases(folder: Path) -> list[tuple[Path, Path]]:
+    """(image, labels) of the cases of a set that training never sees.
+
+    Args:
+        folder: of ``nuclei-dsb2018`` or ``hippocampus-msd``, by its name.
+    """
+    return _pairs(folder, PATTERNS[folder.name], held_out=True)
 
 
 def _pairs(folder: Path, pattern: str, held_out: bool) -> list[tuple[Path, Path]]:
