@@ -18,6 +18,7 @@ from FedSegLib.errors import FedSegError
 from FedSegLib.protocol import Label, LabelSchema, Mask
 from FedSegLib.scene import SlicerScene
 from FedSegPanel.cases import Cases
+from FedSegPanel.compare import Compare
 from FedSegPanel.federation import Federation
 from FedSegPanel.learning import Learning
 from FedSegPanel.notices import Notices
@@ -35,7 +36,7 @@ from slicer.ScriptedLoadableModule import (
 
 TICK_MILLISECONDS = 50
 BUSY_MILLISECONDS = 5
-SECTIONS = (Notices, Site, Cases, Segment, Submit, Learning, Federation, Settings)
+SECTIONS = (Notices, Site, Cases, Segment, Compare, Submit, Learning, Federation, Settings)
 
 
 class FedSeg(ScriptedLoadableModule):

@@ -87,6 +87,8 @@ class CaseWork:
         self._case: SceneCase | None = None
         self._opened_at = 0.0
         self._skipped: set[str] = set()
+        self.leaving: Callable[[], None] = lambda: None
+        """Called before the open case is let go of."""
         self._leaving = ""
 
     @property
@@ -170,6 +172,7 @@ class CaseWork:
         finally:
             arrived.image.unlink(missing_ok=True)  # the image must not stay on this computer's disk
         if self._case is not None:
+            self.leaving()
             self._prompting.end()
             self._scene.close_case(self._case)
         self._case, self._opened_at = opened, self._clock()
@@ -284,6 +287,7 @@ class CaseWork:
 
     def forget(self, *, scene_gone: bool = False) -> None:
         """Let go of the case; its image and its segmentation stay in the scene, points and scribbles do not."""
+        self.leaving()
         self._prompting.end()
         if self._case is not None and not scene_gone:
             self._scene.put_away(self._case)

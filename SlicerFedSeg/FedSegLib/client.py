@@ -57,6 +57,7 @@ class SegmentRequest:
         label: structure that the prompts are about; "" for automatic segmentation of all.
         prompts: what was pointed at.
         suffix: kind of mask file wanted.
+        version: which version answers; "" for the one that serves.
     """
 
     case: str
@@ -64,6 +65,7 @@ class SegmentRequest:
     label: str = ""
     prompts: Prompts = field(default_factory=Prompts)
     suffix: str = ".nrrd"
+    version: str = ""
 
 
 class SiteClient:
@@ -197,6 +199,8 @@ class SiteClient:
             ProtocolError: a reply without a mask.
         """
         params: dict[str, object] = {"result_extension": request.suffix}
+        if request.version:
+            params["version"] = request.version
         if request.prompts:
             self._need(consent)
             params |= {"label": request.label, **request.prompts.as_params()}

@@ -17,6 +17,7 @@ from typing import Protocol
 from .address import Address
 from .casework import CaseScene, CaseWork
 from .client import SiteClient
+from .comparing import CompareScene, Comparing
 from .connection import Connect, Connection
 from .consent import ConsentBook, Store
 from .hosting import Hosting
@@ -34,7 +35,7 @@ from .worker import Lane, Mailbox
 from .worklist import WorkList
 
 
-class WorkScene(CaseScene, PointingScene, ChartScene, Protocol):
+class WorkScene(CaseScene, PointingScene, ChartScene, CompareScene, Protocol):
     """What all of the work needs of the scene."""
 
 
@@ -114,6 +115,8 @@ class Controller:
             self.folder,
             clock,
         )
+        self.comparing = Comparing(self._panel, self.connection, scene, self.casework, self.folder)
+        self.casework.leaving = self.comparing.close
 
     @property
     def view(self) -> View:

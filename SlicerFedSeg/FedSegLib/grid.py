@@ -76,6 +76,12 @@ def changed_box(old: Array, new: Array) -> Box | None:
     return k, j, i
 
 
+def dice(one: Array, two: Array) -> float:
+    """Dice coefficient of two boolean masks, 0..1; 1 where both are empty."""
+    total = int(np.count_nonzero(one)) + int(np.count_nonzero(two))
+    return 2.0 * int(np.count_nonzero(one & two)) / total if total else 1.0
+
+
 def split_labels(labels: Array, label_names: Mapping[str, int], schema: LabelSchema) -> dict[str, Array]:
     """A labelmap as one boolean mask per structure of the schema.
 

@@ -51,6 +51,7 @@ class Action(Enum):
     UNDO = "undo"
     REDO = "redo"
     PROPAGATE = "propagate"
+    COMPARE = "compare versions"
     SUBMIT = "submit"
     LEARN = "start learning"
     STOP_LEARNING = "stop learning"
@@ -81,13 +82,13 @@ _ACTIONS: dict[Phase, frozenset[Action]] = {
     Phase.FETCHING: frozenset({Action.CANCEL, Action.DISCONNECT}),
     Phase.OPEN: frozenset(
         {Action.DISCONNECT, Action.NEXT, Action.SKIP, Action.SEGMENT, Action.PROMPT, Action.SUBMIT}
-        | {Action.UNDO, Action.REDO, Action.PROPAGATE}
+        | {Action.COMPARE, Action.UNDO, Action.REDO, Action.PROPAGATE}
     ),
     Phase.SEGMENTING: frozenset({Action.CANCEL, Action.DISCONNECT}),
     Phase.SUBMITTING: frozenset({Action.CANCEL, Action.DISCONNECT}),
 }
 
-_LEAVING = frozenset({Action.NEXT, Action.SKIP, Action.SEGMENT, Action.SUBMIT})
+_LEAVING = frozenset({Action.NEXT, Action.SKIP, Action.SEGMENT, Action.SUBMIT, Action.COMPARE})
 _PROMPTING = frozenset({Action.PROMPT, Action.UNDO, Action.REDO, Action.PROPAGATE})
 
 CONNECTED = frozenset({Phase.READY, Phase.FETCHING, Phase.OPEN, Phase.SEGMENTING, Phase.SUBMITTING})
@@ -157,6 +158,21 @@ class LiveView:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """Two versions on the open case.
+
+    Attributes:
+        mode: how they are shown: difference, side by side, blended.
+        rows: (structure, millilitres in one, in two, Dice of the two).
+    """
+
+    one: str
+    two: str
+    mode: str
+    rows: tuple[tuple[str, float, float, float], ...]
+
+
+@dataclass(frozen=True)
 class View:
     """Everything the panel shows.
 
@@ -180,6 +196,7 @@ class View:
     consent_text: str | None = None
     consented: bool = False
     cases: tuple[CaseRow, ...] = ()
+    comparison: Comparison | None = None
     waiting: tuple[str, ...] = ()
     refused: tuple[tuple[str, str], ...] = ()
     versions: tuple[Version, ...] = ()
@@ -237,6 +254,11 @@ def why_not(view: View, action: Action) -> str | None:
             return "This server offers no model."
         if not model.automatic:
             return f"The model '{view.model}' needs points."
+    if action is Action.COMPARE and site is not None:
+        if site.stock:
+            return "A stock MONAI Label server has no versions."
+        several = sum(version.model == view.model for version in view.versions) > 1
+        return None if several else f"There is only one version of '{view.model}' so far."
     if action is Action.SUBMIT and site is not None and site.role == "viewer":
         return "Your role 'viewer' may look, not submit."
     return None

@@ -8,7 +8,7 @@ from .address import Address
 from .cases import CaseRow, CaseState
 from .progress import Federation, Learning, PastRound, Round, SiteProgress
 from .protocol import Mask, Receipt, SiteInfo
-from .state import CaseView, Notice, Tone
+from .state import CaseView, Comparison, Notice, Tone
 from .versions import Statistics, Version
 
 _PARTS = {
@@ -144,6 +144,18 @@ def version_rows(versions: tuple[Version, ...], statistics: Statistics) -> list[
         state = "serves" if version.serves else version.state
         rows.append((version.id, version.origin, state, dice, str(use.corrections) if use is not None else "0"))
     return rows
+
+
+def version_choice(version: Version) -> str:
+    """A version among others: its name, where it comes from, whether it serves."""
+    origins = {"base": "initial", "learning": "personal", "federation": "federated"}
+    serves = ", serves" if version.serves else ""
+    return f"{version.id} ({origins.get(version.origin, version.origin)}{serves})"
+
+
+def comparison_rows(comparison: Comparison) -> list[tuple[str, ...]]:
+    """Rows of the comparison: structure, volume in either mask, Dice."""
+    return [(name, f"{one:.1f} ml", f"{two:.1f} ml", dice_in_words(dice)) for name, one, two, dice in comparison.rows]
 
 
 def version_words(version: Version) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import slicer
 
 from ..errors import GeometryMismatch
-from ..grid import merge_labels, split_labels
+from ..grid import Array, merge_labels, split_labels
 from ..protocol import LabelSchema, Mask, Prompts
 from .plots import show_curve
 from .pointers import (
@@ -33,7 +33,9 @@ from .segments import follow, lay_out, named_segments, refuse_foreign, segment_m
 from .volumes import find_node, load_volume, read_labels, shape_kji, volume_grid, write_labels
 
 if TYPE_CHECKING:
+    from ..comparing import Structure
     from .canvas import Canvas
+    from .comparison import SceneComparison
 
 _WITHOUT_POSITIONS = (".png", ".jpg", ".jpeg", ".bmp")
 
@@ -58,6 +60,9 @@ class SceneCase:
 
 class SlicerScene:
     """Slicer's MRML scene, as the controller needs it."""
+
+    def __init__(self) -> None:
+        self._comparison: SceneComparison | None = None
 
     def open_image(self, path: Path, name: str, schema: LabelSchema) -> SceneCase:
         """Load an image file and give it an empty segment for every structure of the schema.
@@ -120,6 +125,14 @@ class SlicerScene:
             CaseGone, GeometryMismatch, LabelMismatch, ImageUnreadable: nothing was changed.
         """
         volume, segmentation = case_nodes(case)
+        labels = self._read_mask(case, mask, folder)
+        follow(segmentation, volume)
+        present = named_segments(segmentation, case.schema, add_missing=True)
+        write_masks(segmentation, volume, case.schema, present, labels)
+
+    def _read_mask(self, case: SceneCase, mask: Mask, folder: Path) -> Array:
+        """A mask from the site as the schema's label values [k, j, i], if it lies on the image's voxels."""
+        volume, _ = case_nodes(case)
         path = folder / f"mask{mask.suffix}"
         path.write_bytes(mask.content)
         try:
@@ -127,10 +140,7 @@ class SlicerScene:
         finally:
             path.unlink()
         volume_grid(volume).check_same(grid, "The site's mask", positions=case.positions)
-        wanted = split_labels(labels, mask.label_names, case.schema)
-        follow(segmentation, volume)
-        present = named_segments(segmentation, case.schema, add_missing=True)
-        write_masks(segmentation, volume, case.schema, present, merge_labels(wanted, case.schema, allow_empty=True))
+        return merge_labels(split_labels(labels, mask.label_names, case.schema), case.schema, allow_empty=True)
 
     def export_mask(self, case: SceneCase, path: Path, *, allow_empty: bool = False) -> None:
         """Write the segmentation as one labelmap file with the schema's values, on the image's voxels.
@@ -179,6 +189,32 @@ class SlicerScene:
         from .canvas import Canvas  # it needs this file's SceneCase
 
         return Canvas(case, placed)
+
+    def show_comparison(
+        self, case: SceneCase, one: Mask, two: Mask, names: tuple[str, str], schema: LabelSchema, folder: Path
+    ) -> list[Structure]:
+        """Show two masks of the case beside its own; returns their figures, structure by structure.
+
+        Raises:
+            CaseGone, GeometryMismatch, LabelMismatch, ImageUnreadable: nothing is shown.
+        """
+        from .comparison import SceneComparison  # it needs this file's SceneCase
+
+        labels = [self._read_mask(case, mask, folder) for mask in (one, two)]
+        self.end_comparison()
+        self._comparison = SceneComparison(case, names, schema, labels[0], labels[1])
+        return self._comparison.rows
+
+    def set_comparison_mode(self, mode: str) -> None:
+        """Show "difference", "side by side" or "blended"."""
+        if self._comparison is not None:
+            self._comparison.show(mode)
+
+    def end_comparison(self) -> None:
+        """Take the comparison away."""
+        comparison, self._comparison = self._comparison, None
+        if comparison is not None:
+            comparison.close()
 
     def show_curve(self, title: str, points: tuple[tuple[str, float], ...]) -> None:
         """Plot values in order."""

@@ -1,0 +1,117 @@
+"""Two versions of a model on the open case: their masks, where they differ, how large each structure is; take one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from .cancel import CancelSwitch
+from .client import SegmentRequest
+from .connection import Connection
+from .panel import Panel
+from .protocol import LabelSchema, Mask
+from .state import Action, Comparison, Notice, Phase, Tone
+from .worker import Report
+
+if TYPE_CHECKING:
+    from .casework import CaseWork
+    from .scene import SceneCase
+
+MODES = ("difference", "side by side", "blended")
+
+
+@dataclass(frozen=True)
+class Structure:
+    """One structure in two masks: volumes in millilitres and Dice (1 where both are empty)."""
+
+    name: str
+    one: float
+    two: float
+    dice: float
+
+
+class CompareScene(Protocol):
+    """What comparing needs of the scene; :class:`~FedSegLib.scene.SlicerScene` is it."""
+
+    def show_comparison(
+        self, case: SceneCase, one: Mask, two: Mask, names: tuple[str, str], schema: LabelSchema, folder: Path
+    ) -> list[Structure]: ...
+    def set_comparison_mode(self, mode: str) -> None: ...
+    def end_comparison(self) -> None: ...
+    def show_mask(self, case: SceneCase, mask: Mask, folder: Path) -> None: ...
+
+
+class Comparing:
+    """Comparison of two versions.
+
+    Args:
+        panel: the view. connection: the site. scene: where masks are shown. casework: has the open case.
+        folder: private folder for temporary files.
+    """
+
+    def __init__(
+        self, panel: Panel, connection: Connection, scene: CompareScene, casework: CaseWork, folder: Path
+    ) -> None:
+        self._panel = panel
+        self._connection = connection
+        self._scene = scene
+        self._casework = casework
+        self._folder = folder
+        self._masks: tuple[Mask, Mask] | None = None
+
+    def compare(self, one: str, two: str) -> None:
+        """Ask for the masks of two versions and show where they differ."""
+        case, view = self._casework.case, self._panel.view
+        if case is None or view.case is None or not self._panel.can(Action.COMPARE):
+            return
+        if one == two:
+            self._panel.change(notice=Notice("That is the same version twice.", "Choose another one on one side."))
+            return
+        client, site, model, name = self._connection.client(), self._connection.site(), view.model, view.case.id
+
+        def work(cancel: CancelSwitch, report: Report) -> tuple[Mask, Mask]:
+            def mask(version: str) -> Mask:
+                report(f"{version} is segmenting …", None)
+                return client.segment(SegmentRequest(name, model, version=version), site.schema, None, cancel)
+
+            return mask(one), mask(two)
+
+        def done(masks: tuple[Mask, Mask]) -> None:
+            rows = self._scene.show_comparison(case, *masks, (one, two), site.schema, self._folder)
+            self._masks = masks
+            self._scene.set_comparison_mode(MODES[0])
+            shown = tuple((row.name, row.one, row.two, row.dice) for row in rows)
+            self._panel.to(Phase.OPEN, comparison=Comparison(one, two, MODES[0], shown))
+
+        self._panel.run(Phase.SEGMENTING, f"Comparing {one} and {two} …", work, done, Phase.OPEN)
+
+    def show(self, mode: str) -> None:
+        """Show the difference, both side by side, or both blended."""
+        shown = self._panel.view.comparison
+        if shown is not None and mode in MODES and mode != shown.mode:
+            self._panel.guarded(lambda: self._scene.set_comparison_mode(mode))
+            self._panel.change(comparison=replace(shown, mode=mode))
+
+    def accept(self, second: bool) -> None:
+        """Take one of the two masks as the case's; it can be corrected and submitted as any other."""
+        case, masks, view = self._casework.case, self._masks, self._panel.view
+        if case is None or masks is None or view.comparison is None or view.case is None:
+            return
+        version = view.comparison.two if second else view.comparison.one
+        if self._panel.guarded(lambda: self._show(case, masks[second])) is None:
+            return
+        self.close()
+        taken = replace(view.case, answered_by=version, submitted=False)
+        self._panel.change(case=taken, notice=Notice(f"The mask of {version} is the case's now.", tone=Tone.GOOD))
+
+    def _show(self, case: SceneCase, mask: Mask) -> bool:
+        self._scene.show_mask(case, mask, self._folder)
+        return True
+
+    def close(self) -> None:
+        """Take the comparison out of the scene; the case's own mask is shown again."""
+        if self._masks is not None:
+            self._masks = None
+            self._scene.end_comparison()
+            self._panel.change(comparison=None)
