@@ -22,7 +22,7 @@ from .fields import Fields, parse_object
 from .live.calls import SessionCalls
 from .multipart import parse_multipart
 from .outbox import Parcel
-from .progress import Federation, Learning, Round, federation, learning, round_id, round_status
+from .progress import Federation, Learning, Round, federation, learning, plan_methods, round_id, round_status
 from .protocol import LabelSchema, Mask, NextCase, Prompts, Receipt, SiteInfo, mask, next_case, receipt, site_info
 from .transport import Transport, Upload
 from .versions import Statistics, Version, statistics, versions
@@ -320,13 +320,32 @@ class SiteClient:
         """``GET /federation``."""
         return federation(self._quick("GET", "/federation", cancel=cancel))
 
-    def start_round(self, rounds: int | None = None, cancel: CancelSwitch | None = None) -> str:
+    def plan_methods(self, cancel: CancelSwitch | None = None) -> tuple[str, ...]:
+        """``GET /federation/plan``: what rounds may be started with; nothing from a site that does not tell."""
+        try:
+            return plan_methods(self._quick("GET", "/federation/plan", cancel=cancel))
+        except NotFound:
+            return ()
+
+    def pause(self, paused: bool, cancel: CancelSwitch | None = None) -> None:
+        """``POST /federation/pause``."""
+        self._quick("POST", "/federation/pause", {"paused": paused}, cancel)
+
+    def approve_plan(self, sha256: str, approved: bool, cancel: CancelSwitch | None = None) -> None:
+        """``POST /federation/plan``: agree to the plan with this hash, or leave the federation."""
+        self._quick("POST", "/federation/plan", {"sha256": sha256, "approved": approved}, cancel)
+
+    def start_round(
+        self, rounds: int | None = None, method: str | None = None, cancel: CancelSwitch | None = None
+    ) -> str:
         """``POST /federation/rounds``: ask the hub for a run; returns its id.
 
         Raises:
             Busy: one runs already. NotAllowed: not this person or site. ServerFault: no courier is connected.
         """
         body: dict[str, object] = {} if rounds is None else {"rounds": rounds}
+        if method is not None:
+            body["method"] = method
         reply = self._transport.request(
             "POST", "/federation/rounds", json_body=body, wait=self._timeouts.round, cancel=cancel
         )

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+from . import words
 from .address import Address
 from .casework import CaseScene, CaseWork
 from .client import SiteClient
@@ -37,6 +38,10 @@ from .worklist import WorkList
 
 class WorkScene(CaseScene, PointingScene, ChartScene, CompareScene, Protocol):
     """What all of the work needs of the scene."""
+
+    def show_rounds(
+        self, title: str, sites: tuple[str, ...], rounds: tuple[int, ...], dice: tuple[tuple[float, ...], ...]
+    ) -> None: ...
 
 
 def connect_over_http(address: Address, ca_file: Path | None) -> SiteClient:
@@ -82,6 +87,7 @@ class Controller:
         names = ("actions", "watching", "prompts", "propagation", "outbox", "work list", "local site", "versions")
         self._lanes = tuple(Lane(name, self._mailbox) for name in names)
         self._folder = tempfile.TemporaryDirectory(prefix="fedseg-", dir=folder, ignore_cleanup_errors=True)
+        self._scene = scene
         self._panel = Panel(self._mailbox, self._lanes[0], changed)
         self.settings = Settings(store)
         consents = ConsentBook(store, now)
@@ -206,10 +212,28 @@ class Controller:
         if self.connection.watch is not None and self._panel.can(Action.STOP_LEARNING):
             self.connection.watch.stop_learning()
 
-    def start_round(self, rounds: int | None = None) -> None:
-        """Start a federated run."""
+    def start_round(self, rounds: int | None = None, method: str | None = None) -> None:
+        """Start a federated run, by the plan's method or another one that the plan allows."""
         if self.connection.watch is not None and self._panel.can(Action.START_ROUND):
-            self.connection.watch.start_round(rounds)
+            self.connection.watch.start_round(rounds, method)
+
+    def toggle_pause(self) -> None:
+        """Take no part in rounds, or take part again."""
+        known = self.view.federation
+        if self.connection.watch is not None and known is not None and self._panel.can(Action.PAUSE):
+            self.connection.watch.pause(not known.paused)
+
+    def toggle_membership(self) -> None:
+        """Agree to the plan, or take the agreement back: the site then sends and takes nothing."""
+        plan = self.view.federation.plan if self.view.federation is not None else None
+        if self.connection.watch is not None and plan is not None and self._panel.can(Action.LEAVE):
+            self.connection.watch.approve_plan(plan.sha256, not plan.approved)
+
+    def show_round_curve(self) -> None:
+        """Plot the Dice of every site over the rounds."""
+        if self.view.round is not None:
+            names, numbers, values = words.round_curve(self.view.round)
+            self._panel.guarded(lambda: self._scene.show_rounds("Dice per round and site", names, numbers, values))
 
     def stop_round(self) -> None:
         """Stop the federated run that is under way."""

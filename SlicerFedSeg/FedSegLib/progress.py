@@ -88,13 +88,14 @@ class SiteProgress:
 
 @dataclass(frozen=True)
 class PastRound:
-    """One finished exchange of a federated run: seconds, bytes and Dice per site."""
+    """One finished exchange of a federated run: seconds, bytes and Dice per site, and (site, reason) of refusals."""
 
     number: int
     seconds: float
     bytes_up: int
     bytes_down: int
     dice: tuple[tuple[str, float], ...]
+    refused: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -157,24 +158,51 @@ def _site(name: str, fields: Fields) -> SiteProgress:
 
 
 def _past(fields: Fields) -> PastRound:
-    dice = fields.child("dice")
+    dice, sites = fields.child("dice"), fields.child("sites")
     return PastRound(
         number=fields.whole("round"),
         seconds=fields.number("seconds", 0.0),
         bytes_up=int(fields.number("bytes_up", 0.0)),
         bytes_down=int(fields.number("bytes_down", 0.0)),
         dice=tuple((name, dice.number(name)) for name in sorted(dice.keys()) if dice.has(name)),
+        refused=tuple(
+            (name, sites.child(name).text("reason", "")) for name in sorted(sites.keys()) if _failed(sites, name)
+        ),
     )
+
+
+def _failed(sites: Fields, name: str) -> bool:
+    return sites.child(name).text("state", "") == "failed"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The plan of the federation that the site belongs to."""
+    """The plan of the federation that the site belongs to.
+
+    Attributes:
+        approved: whether somebody at this site agreed to it; None where the site does not ask.
+        methods: what rounds may be started with, the plan's own first.
+    """
 
     name: str
     method: str
     model: str
     rounds: int
+    sha256: str = ""
+    approved: bool | None = None
+    methods: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """An earlier federated run."""
+
+    id: str
+    state: str
+    method: str
+    rounds: int
+    started_by: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -189,6 +217,7 @@ class Federation:
     courier_connected: bool
     paused: bool
     newest: str | None
+    runs: tuple[PastRun, ...] = ()
 
 
 def federation(body: bytes) -> Federation:
@@ -198,10 +227,38 @@ def federation(body: bytes) -> Federation:
     rounds = fields.children("rounds")
     return Federation(
         enabled=fields.flag("enabled"),
-        plan=Plan(plan.text("name", ""), plan.text("method", ""), plan.text("model", ""), plan.whole("rounds", 0))
-        if plan
-        else None,
+        plan=_plan(plan) if plan else None,
         courier_connected=fields.child("courier").flag("connected"),
         paused=fields.flag("paused"),
         newest=rounds[0].text("id") if rounds else None,
+        runs=tuple(_run(item) for item in rounds),
+    )
+
+
+def plan_methods(body: bytes) -> tuple[str, ...]:
+    """Parse ``GET /federation/plan``: methods that rounds may be started with, the plan's own first."""
+    fields = Fields(parse_object(body, "the plan"), "the plan")
+    allowed = [fields.child("method"), *fields.children("alternatives")]
+    return tuple(name for method in allowed if (name := method.text("name", "")))
+
+
+def _plan(fields: Fields) -> Plan:
+    return Plan(
+        name=fields.text("name", ""),
+        method=fields.text("method", ""),
+        model=fields.text("model", ""),
+        rounds=fields.whole("rounds", 0),
+        sha256=fields.text("sha256", ""),
+        approved=fields.has("approved") if "approved" in fields.keys() else None,  # noqa: SIM118  not a dict
+    )
+
+
+def _run(fields: Fields) -> PastRun:
+    return PastRun(
+        id=fields.text("id"),
+        state=fields.text("state", ""),
+        method=fields.text("method", ""),
+        rounds=fields.whole("rounds", 0),
+        started_by=fields.text("started_by", ""),
+        reason=fields.text("reason", ""),
     )

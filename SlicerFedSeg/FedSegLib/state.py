@@ -56,6 +56,8 @@ class Action(Enum):
     LEARN = "start learning"
     STOP_LEARNING = "stop learning"
     PROMOTE = "change which version serves"
+    PAUSE = "pause this site"
+    LEAVE = "change whether this site takes part"
     START_ROUND = "start a round"
     STOP_ROUND = "stop a round"
     CANCEL = "stop what runs"
@@ -89,6 +91,10 @@ _ACTIONS: dict[Phase, frozenset[Action]] = {
 }
 
 _LEAVING = frozenset({Action.NEXT, Action.SKIP, Action.SEGMENT, Action.SUBMIT, Action.COMPARE})
+_SHARED = frozenset(
+    {Action.PROMOTE, Action.LEARN, Action.STOP_LEARNING, Action.START_ROUND, Action.STOP_ROUND}
+    | {Action.PAUSE, Action.LEAVE}
+)
 _PROMPTING = frozenset({Action.PROMPT, Action.UNDO, Action.REDO, Action.PROPAGATE})
 
 CONNECTED = frozenset({Phase.READY, Phase.FETCHING, Phase.OPEN, Phase.SEGMENTING, Phase.SUBMITTING})
@@ -237,7 +243,7 @@ def allowed(view: View) -> frozenset[Action]:
 
 def why_not(view: View, action: Action) -> str | None:
     """Why an action cannot be started now, in words; None when it can."""
-    if action in (Action.PROMOTE, Action.LEARN, Action.STOP_LEARNING, Action.START_ROUND, Action.STOP_ROUND):
+    if action in _SHARED:
         return _why_not_shared(view, action)
     if action not in _ACTIONS[view.phase]:
         return _not_now(view)
@@ -312,6 +318,10 @@ def _why_not_shared(view: View, action: Action) -> str | None:
         return None if learning_runs else "No learning is running."
     if not site.federation and (view.federation is None or not view.federation.enabled):
         return "This site belongs to no federation."
+    if action in (Action.PAUSE, Action.LEAVE):
+        return None if site.role in (None, "admin") else f"Your role '{site.role}' may not: ask an administrator."
+    if site.role == "annotator":
+        return "Your role 'annotator' may not start or stop rounds: ask a reviewer."
     if action is Action.START_ROUND:
         return "A round is running." if round_runs else None
     return None if round_runs else "No round is running."

@@ -7,7 +7,7 @@ the next is due one second after the last ended while something runs, four secon
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from .cancel import CancelSwitch
@@ -60,6 +60,7 @@ class Watch:
         self._due = clock()
         self._poll: Job[Snapshot] | None = None
         self._over = False
+        self._methods: tuple[str, tuple[str, ...]] | None = None
 
     def tick(self) -> None:
         """Poll if it is time."""
@@ -80,9 +81,17 @@ class Watch:
         """Ask the site to stop learning."""
         self._ask(Action.STOP_LEARNING, lambda cancel: self._client.stop_learning(cancel))
 
-    def start_round(self, rounds: int | None) -> None:
+    def start_round(self, rounds: int | None, method: str | None = None) -> None:
         """Ask for a federated run."""
-        self._ask(Action.START_ROUND, lambda cancel: self._client.start_round(rounds, cancel))
+        self._ask(Action.START_ROUND, lambda cancel: self._client.start_round(rounds, method, cancel))
+
+    def pause(self, paused: bool) -> None:
+        """Take no part in rounds, or take part again."""
+        self._ask(Action.PAUSE, lambda cancel: self._client.pause(paused, cancel))
+
+    def approve_plan(self, sha256: str, approved: bool) -> None:
+        """Agree to the plan, or leave the federation."""
+        self._ask(Action.LEAVE, lambda cancel: self._client.approve_plan(sha256, approved, cancel))
 
     def stop_round(self, run: str) -> None:
         """Ask to stop a federated run."""
@@ -107,9 +116,18 @@ class Watch:
 
     def _look(self, cancel: CancelSwitch, report: Report) -> Snapshot:
         learning = self._client.learning(cancel)
-        federation = self._client.federation(cancel)
+        federation = self._detailed(self._client.federation(cancel), cancel)
         newest = federation.newest
         return Snapshot(learning, federation, self._client.round(newest, cancel) if newest else None)
+
+    def _detailed(self, federation: Federation, cancel: CancelSwitch) -> Federation:
+        """With the plan's methods, which are asked for once (worker thread)."""
+        plan = federation.plan
+        if plan is None:
+            return federation
+        if self._methods is None or self._methods[0] != plan.sha256:
+            self._methods = (plan.sha256, self._client.plan_methods(cancel))
+        return replace(federation, plan=replace(plan, methods=self._methods[1] or (plan.method,)))
 
     def _seen(self, snapshot: Snapshot) -> None:
         self._poll = None

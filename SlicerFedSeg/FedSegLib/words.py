@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from .address import Address
 from .cases import CaseRow, CaseState
-from .progress import Federation, Learning, PastRound, Round, SiteProgress
+from .progress import Federation, Learning, PastRound, PastRun, Round, SiteProgress
 from .protocol import Mask, Receipt, SiteInfo
 from .state import CaseView, Comparison, Notice, Tone
 from .versions import Statistics, Version
@@ -199,7 +200,11 @@ def federation_words(federation: Federation | None, round_: Round | None) -> str
         return "This site belongs to no federation."
     plan = federation.plan
     words = f"Plan '{plan.name}': {plan.method} on {plan.model}."
-    if federation.paused:
+    if round_ is not None and round_.sites:
+        words += f" Members: {', '.join(site.name for site in round_.sites)}."
+    if plan.approved is False:
+        words += " Nobody at this site has agreed to the plan, so it takes no part."
+    elif federation.paused:
         words += " This site is paused."
     elif not federation.courier_connected:
         words += " This site's courier is not connected, so it takes no part in rounds."
@@ -235,4 +240,21 @@ def past_round_words(past: PastRound) -> str:
     """One finished round: Dice per site, traffic and time."""
     dice = ", ".join(f"{name} {value:.2f}" for name, value in past.dice) or "no Dice told"
     megabytes = (past.bytes_up + past.bytes_down) / 1e6
-    return f"Round {past.number}: {dice} · {megabytes:.1f} MB · {past.seconds:.0f} s"
+    refused = "".join(f" · refused: {name} ({reason or 'no reason told'})" for name, reason in past.refused)
+    return f"Round {past.number}: {dice} · {megabytes:.1f} MB · {past.seconds:.0f} s{refused}"
+
+
+def past_run_words(run: PastRun) -> str:
+    """An earlier run in one line."""
+    by = f", started by {run.started_by}" if run.started_by else ""
+    reason = f": {run.reason}" if run.reason else ""
+    rounds = f"{run.rounds} round{'' if run.rounds == 1 else 's'}"
+    return f"{run.method}, {rounds}{by} – {run.state}{reason}"
+
+
+def round_curve(run: Round) -> tuple[tuple[str, ...], tuple[int, ...], tuple[tuple[float, ...], ...]]:
+    """Sites, round numbers, and for every site its Dice in each (NaN where it told none)."""
+    names = tuple(sorted({name for past in run.history for name, _ in past.dice}))
+    tables = [dict(past.dice) for past in run.history]
+    values = tuple(tuple(table.get(name, math.nan) for table in tables) for name in names)
+    return names, tuple(past.number for past in run.history), values

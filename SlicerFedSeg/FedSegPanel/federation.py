@@ -6,29 +6,60 @@ import qt
 from FedSegLib import words
 from FedSegLib.state import Action
 
-from .section import Section, fill_table
+from .section import Section, fill, fill_table
 
 _PAST_ROUNDS_SHOWN = 5
+_PAST_RUNS_SHOWN = 10
 
 
 class Federation(Section):
     """The section 'Federation'."""
 
     FORM = "Federation"
-    ACTIONS: ClassVar = {Action.START_ROUND: ["startRoundButton"], Action.STOP_ROUND: ["stopRoundButton"]}
+    ACTIONS: ClassVar = {
+        Action.START_ROUND: ["startRoundButton"],
+        Action.STOP_ROUND: ["stopRoundButton"],
+        Action.PAUSE: ["pauseButton"],
+        Action.LEAVE: ["leaveButton"],
+    }
 
     def setup(self):
         """Connect the buttons."""
         ui = self.ui
         ui.sitesTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         ui.sitesTable.horizontalHeader().setSectionResizeMode(1, qt.QHeaderView.Stretch)
-        self.on_click(ui.startRoundButton, lambda: self.controller.start_round(ui.roundsBox.value))
+        ui.sitesTable.verticalHeader().hide()
+        self.on_click(ui.startRoundButton, self._start)
+        self.on_click(ui.pauseButton, self.controller.toggle_pause)
+        self.on_click(ui.leaveButton, self.controller.toggle_membership)
+        self.on_click(ui.roundCurveButton, self.controller.show_round_curve)
         self.on_click(ui.stopRoundButton, self.controller.stop_round)
+
+    def _start(self):
+        plan, chosen = self.controller.view.federation.plan, self.ui.methodBox.currentText
+        method = None if plan is None or chosen in ("", plan.method) else chosen
+        self.controller.start_round(self.ui.roundsBox.value, method)
+
+    def _draw_plan(self, view):
+        """What depends on the plan and this site's place in it."""
+        ui, federation = self.ui, view.federation
+        plan = federation.plan if federation is not None else None
+        fill(ui.methodBox, plan.methods if plan is not None else ())
+        ui.methodPanel.visible = plan is not None and len(plan.methods) > 1
+        ui.pauseButton.visible = plan is not None
+        ui.pauseButton.text = "Take part again" if federation is not None and federation.paused else "Pause this site"
+        ui.leaveButton.visible = plan is not None and plan.approved is not None
+        ui.leaveButton.text = "Leave" if plan is not None and plan.approved else "Agree to the plan"
+        runs = federation.runs[:_PAST_RUNS_SHOWN] if federation is not None else ()
+        ui.pastSection.visible = bool(runs)
+        ui.pastLabel.text = "\n".join(words.past_run_words(run) for run in runs)
 
     def draw(self, view):
         """Draw the whole View."""
         ui, run = self.ui, view.round
         ui.federationSection.visible = view.site is not None and not view.site.stock
+        self._draw_plan(view)
+        ui.roundCurveButton.visible = run is not None and bool(run.history)
         ui.federationLabel.text = words.federation_words(view.federation, run)
         member = view.federation is None or view.federation.enabled
         for widget in (ui.roundsCaption, ui.roundsBox, ui.startRoundButton, ui.stopRoundButton):

@@ -106,6 +106,9 @@ class SitePeer:
             "enabled": True, "site": "north", "courier": {"connected": True, "last_seen": None}, "paused": False,
             "plan": {"name": "glioma", "sha256": "0", "method": "fedavg", "model": "unet", "rounds": 3}, "rounds": [],
         }  # fmt: skip
+        self.plan: dict[str, Any] = {
+            "method": {"name": "fedavg"}, "alternatives": [{"name": "gcml"}],
+        }  # fmt: skip
         self.round: dict[str, Any] = {}
         self.sessions = session_peer.Desk(SHAPE, LABELS)
         self.received: list[Received] = []
@@ -274,7 +277,7 @@ class Handler(BaseHTTPRequestHandler):
                 else:
                     self.send_json(reply, status)
             case (method, "federation", *rest) if not peer.stock:
-                self._federation(method, rest)
+                self._federation(method, rest, item)
             case _:
                 self.send_json({"detail": "Not Found"}, 404)
 
@@ -285,14 +288,23 @@ class Handler(BaseHTTPRequestHandler):
             self.peer.learning |= {"state": "cancelled", "seconds_left": None}
         self.send_json(self.peer.learning, 202 if method == "POST" else 200)
 
-    def _federation(self, method: str, rest: list[str]) -> None:
+    def _federation(self, method: str, rest: list[str], item: Received) -> None:
         peer = self.peer
         match (method, *rest):
             case ("GET",):
                 self.send_json(peer.federation)
+            case ("GET", "plan"):
+                self.send_json(peer.plan)
+            case ("POST", "pause"):
+                peer.federation["paused"] = json.loads(item.body)["paused"]
+                self.send_json({"paused": peer.federation["paused"]})
+            case ("POST", "plan"):
+                approved = json.loads(item.body)["approved"]
+                peer.federation["plan"]["approved"] = {"by": "ada"} if approved else None
+                self.send_json({})
             case ("POST", "rounds"):
                 peer.round = running_round()
-                peer.federation["rounds"] = [{"id": "r1"}]
+                peer.federation["rounds"] = [{"id": "r1", "state": "running", "method": "fedavg", "rounds": 3}]
                 self.send_json({"id": "r1"}, 202)
             case ("GET", "rounds", "r1"):
                 self.send_json(peer.round)
@@ -336,7 +348,8 @@ def multipart(params: dict[str, Any], content: bytes, name: str) -> tuple[bytes,
 
 def running_round() -> dict[str, Any]:
     """A federated run in its second round."""
-    past = {"round": 1, "seconds": 52.0, "bytes_up": 1200000, "bytes_down": 2300000, "sites": {}}
+    lost = {"west": {"state": "failed", "reason": "norm above the plan's bound"}}
+    past = {"round": 1, "seconds": 52.0, "bytes_up": 1200000, "bytes_down": 2300000, "sites": lost}
     return {
         "id": "r1", "state": "running", "started_by": "north", "method": "fedavg", "rounds": 3, "round": 2,
         "reason": "", "sites": {

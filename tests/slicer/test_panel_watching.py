@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,6 +47,7 @@ def test_learning_without_corrections_says_what_to_do(panel: PanelDriver, peer: 
 
 
 def test_a_round_is_started_watched_and_stopped(panel: PanelDriver, peer: SitePeer, eager: None) -> None:
+    peer.role = "reviewer"
     panel.connect(peer.url)
     panel.until(lambda: "glioma" in panel.ui.federationLabel.text, "for the plan")
     panel.ui.roundsBox.value = 3
@@ -59,7 +61,9 @@ def test_a_round_is_started_watched_and_stopped(panel: PanelDriver, peer: SitePe
         ["south", "aggregated", "0.66", "kept its own"],
         ["west", "failed: courier lost", "–", "–"],
     ]
-    assert "Round 1: north 0.68, south 0.66, west 0.59 · 3.5 MB · 52 s" in panel.ui.historyLabel.text
+    assert (
+        "Round 1: north 0.68, south 0.66, west 0.59 · 3.5 MB · 52 s · refused: west (norm" in panel.ui.historyLabel.text
+    )
     panel.shoot("18-round")
     peer.round["sites"]["north"] |= {"state": "sending"}
     panel.until(lambda: table.item(0, 1).text() == "sending", "for the change")
@@ -76,10 +80,67 @@ def test_a_round_that_another_site_started_is_shown(panel: PanelDriver, peer: Si
     assert not panel.ui.startRoundButton.enabled
 
 
+def test_another_method_of_the_plan_can_be_chosen(panel: PanelDriver, peer: SitePeer, eager: None) -> None:
+    peer.role = "reviewer"
+    panel.connect(peer.url)
+    panel.until(lambda: panel.ui.methodPanel.visible, "for the plan")
+    panel.choose(panel.ui.methodBox, "gcml")
+    panel.click(panel.ui.startRoundButton)
+    panel.until(lambda: peer.count("POST", "/federation/rounds"), "for the request")
+    assert json.loads(peer.wait_for("POST", "/federation/rounds")[0].body) == {"rounds": 1, "method": "gcml"}
+
+
+def test_a_site_is_paused_and_leaves_and_comes_back(panel: PanelDriver, peer: SitePeer, eager: None) -> None:
+    peer.role = "admin"
+    peer.federation["plan"]["approved"] = {"by": "ada"}
+    panel.connect(peer.url)
+    panel.until(lambda: panel.ui.leaveButton.visible, "for the plan")
+    panel.click(panel.ui.pauseButton)
+    panel.until(lambda: panel.ui.pauseButton.text == "Take part again", "for the pause")
+    assert "This site is paused" in panel.ui.federationLabel.text
+    panel.shoot("18-paused")
+    panel.click(panel.ui.pauseButton)
+    panel.until(lambda: panel.ui.pauseButton.text == "Pause this site", "for the return")
+    panel.click(panel.ui.leaveButton)
+    panel.until(lambda: "has agreed to the plan" in panel.ui.federationLabel.text, "for the leave")
+    panel.until(lambda: panel.ui.leaveButton.enabled, "for the button")
+    panel.click(panel.ui.leaveButton)
+    panel.until(lambda: panel.ui.leaveButton.text == "Leave", "for the return")
+
+
+@pytest.mark.parametrize(("role", "rounds", "pause"), [("annotator", False, False), ("reviewer", True, False)])
+def test_roles_allow_what_the_site_allows(
+    panel: PanelDriver, peer: SitePeer, role: str, rounds: bool, pause: bool
+) -> None:
+    peer.role = role
+    panel.connect(peer.url)
+    panel.until(lambda: panel.view.federation is not None, "for the federation")
+    assert panel.ui.startRoundButton.enabled is rounds
+    assert panel.ui.pauseButton.enabled is pause
+    assert "ask" in panel.ui.pauseButton.toolTip
+
+
+def test_dice_over_rounds_is_a_plot_with_a_curve_per_site(panel: PanelDriver, peer: SitePeer, scene: Any) -> None:
+    peer.round = running_round()
+    second = {**peer.round["history"][0], "round": 2, "dice": {"north": 0.72, "south": 0.69, "west": None}}
+    peer.round["history"].append(second)
+    peer.federation["rounds"] = [{"id": "r1", "state": "running", "method": "fedavg", "rounds": 3}]
+    panel.connect(peer.url)
+    panel.until(lambda: panel.ui.roundCurveButton.visible, "for the rounds")
+    panel.click(panel.ui.roundCurveButton)
+    chart = scene.GetFirstNodeByClass("vtkMRMLPlotChartNode")
+    assert chart.GetNumberOfPlotSeriesNodes() == 3
+    table = scene.GetFirstNodeByClass("vtkMRMLTableNode").GetTable()
+    north = table.GetColumnByName("north")
+    assert [round(north.GetValue(row), 2) for row in range(2)] == [0.68, 0.72]
+    assert "fedavg, 3 rounds" in panel.ui.pastLabel.text
+
+
 def test_a_round_without_a_courier_says_how_to_start_it(panel: PanelDriver, peer: SitePeer) -> None:
     hint = "Start it with 'fedseg courier start'."
     peer.refuse("POST", "/federation/rounds", 503, error="Unavailable", detail="No courier.", hint=hint)
     peer.federation["courier"]["connected"] = False
+    peer.role = "reviewer"
     panel.connect(peer.url)
     panel.until(lambda: "courier is not connected" in panel.ui.federationLabel.text, "for the federation")
     panel.click(panel.ui.startRoundButton)

@@ -17,7 +17,7 @@ import slicer
 from ..errors import GeometryMismatch
 from ..grid import Array, merge_labels, split_labels
 from ..protocol import LabelSchema, Mask, Prompts
-from .plots import show_curve
+from .plots import show_series
 from .pointers import (
     SCRIBBLES,
     Pointer,
@@ -190,6 +190,12 @@ class SlicerScene:
 
         return Canvas(case, placed)
 
+    def show_rounds(
+        self, title: str, sites: tuple[str, ...], rounds: tuple[int, ...], dice: tuple[tuple[float, ...], ...]
+    ) -> None:
+        """Plot one curve per site."""
+        show_series(title, ("Round", rounds), dict(zip(sites, dice, strict=True)))
+
     def show_comparison(
         self, case: SceneCase, one: Mask, two: Mask, names: tuple[str, str], schema: LabelSchema, folder: Path
     ) -> list[Structure]:
@@ -218,7 +224,9 @@ class SlicerScene:
 
     def show_curve(self, title: str, points: tuple[tuple[str, float], ...]) -> None:
         """Plot values in order."""
-        show_curve(title, points)
+        numbers = tuple(range(1, len(points) + 1))
+        names = tuple(case for case, _ in points)
+        show_series(title, ("Correction", numbers), {"Dice": tuple(dice for _, dice in points)}, names)
 
     def stop_pointing(self) -> None:
         """Give the mouse back to Slicer."""

@@ -1,48 +1,71 @@
-"""Curves as Slicer's own plots: a table, a series and a chart, made once and filled again."""
+"""Curves as Slicer's own plots: a table, a series for each curve and a chart, made once and filled again."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import slicer
 import vtk
 
+_COLORS = ((0.18, 0.44, 0.69), (0.90, 0.49, 0.13), (0.18, 0.55, 0.34), (0.75, 0.22, 0.17), (0.55, 0.34, 0.70))
 
-def show_curve(title: str, points: tuple[tuple[str, float], ...]) -> Any:
-    """Plot values (0..1) in order, and show the plot in the layout; returns the chart node."""
+
+def show_series(
+    title: str, x: tuple[str, Sequence[float]], curves: Mapping[str, Sequence[float]], names: Sequence[str] = ()
+) -> Any:
+    """Plot Dice values (0..1) and show the plot in the layout.
+
+    Args:
+        x: title and values of the horizontal axis.
+        curves: values of every curve, as many as ``x`` has; NaN leaves a gap.
+        names: what each point is, for its tooltip.
+
+    Returns:
+        The chart node.
+    """
     table = _node("vtkMRMLTableNode", f"{title} (table)")
-    numbers, values = vtk.vtkFloatArray(), vtk.vtkFloatArray()
-    numbers.SetName("Correction")
-    values.SetName("Dice")
-    labels = vtk.vtkStringArray()
-    labels.SetName("Case")
-    for position, (case, dice) in enumerate(points, 1):
-        numbers.InsertNextValue(position)
-        values.InsertNextValue(dice)
-        labels.InsertNextValue(case)
     filled = vtk.vtkTable()
-    for column in (numbers, values, labels):
-        filled.AddColumn(column)
+    for name, values in ((x[0], x[1]), *curves.items()):
+        filled.AddColumn(_column(name, values))
+    labels = vtk.vtkStringArray()
+    labels.SetName("Name")
+    for name in names or [""] * len(x[1]):
+        labels.InsertNextValue(name)
+    filled.AddColumn(labels)
     table.SetAndObserveTable(filled)
-    series = _node("vtkMRMLPlotSeriesNode", f"{title} (series)")
-    series.SetAndObserveTableNodeID(table.GetID())
-    series.SetXColumnName("Correction")
-    series.SetYColumnName("Dice")
-    series.SetLabelColumnName("Case")
-    series.SetPlotType(series.PlotTypeScatter)
-    series.SetMarkerStyle(series.MarkerStyleCircle)
-    series.SetColor(0.18, 0.44, 0.69)
     chart = _node("vtkMRMLPlotChartNode", title)
-    if not chart.HasPlotSeriesNodeID(series.GetID()):
-        chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    chart.RemoveAllPlotSeriesNodeIDs()
+    for position, name in enumerate(curves):
+        chart.AddAndObservePlotSeriesNodeID(_series(f"{title}: {name}", table, x[0], name, position).GetID())
     chart.SetTitle(title)
-    chart.SetXAxisTitle("Correction")
+    chart.SetXAxisTitle(x[0])
     chart.SetYAxisTitle("Dice")
-    chart.SetLegendVisibility(False)
+    chart.SetLegendVisibility(len(curves) > 1)
     chart.SetYAxisRangeAuto(False)
     chart.SetYAxisRange(0.0, 1.0)
     slicer.modules.plots.logic().ShowChartInLayout(chart)
     return chart
+
+
+def _column(name: str, values: Sequence[float]) -> Any:
+    column = vtk.vtkFloatArray()
+    column.SetName(name)
+    for value in values:
+        column.InsertNextValue(value)
+    return column
+
+
+def _series(name: str, table: Any, x: str, y: str, position: int) -> Any:
+    series = _node("vtkMRMLPlotSeriesNode", name)
+    series.SetAndObserveTableNodeID(table.GetID())
+    series.SetXColumnName(x)
+    series.SetYColumnName(y)
+    series.SetLabelColumnName("Name")
+    series.SetPlotType(series.PlotTypeScatter)
+    series.SetMarkerStyle(series.MarkerStyleCircle)
+    series.SetColor(*_COLORS[position % len(_COLORS)])
+    return series
 
 
 def _node(kind: str, name: str) -> Any:
