@@ -173,3 +173,34 @@ def show(file: Path, as_json: bool) -> None:
         click.echo(json.dumps({**loaded.as_json(), "sha256": loaded.sha256}, indent=2, sort_keys=True))
     else:
         click.echo(summary(loaded))
+
+
+@plan.command("approve")
+@click.argument("file", type=_PATH)
+@click.option("--state", type=_PATH, required=True, help="State folder of the site; the site may be running.")
+@click.option("--withdraw", is_flag=True, help="Take the approval back.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_plainly
+def approve(file: Path, state: Path, withdraw: bool, yes: bool) -> None:
+    """Let a site take part in rounds under the plan in FILE: shows it, and asks."""
+    from getpass import getuser
+
+    from monailabel_app.federation.consent import Consent
+    from monailabel_app.planning import summary
+    from monailabel_app.state.database import Database
+
+    loaded = load_plan(file)
+    if not withdraw:
+        click.echo(summary(loaded))
+        if not yes:
+            click.confirm("Approve this plan for the site?", abort=True)
+    state.mkdir(parents=True, exist_ok=True)
+    database = Database(state / "site.sqlite")
+    try:
+        if withdraw:
+            Consent(database).withdraw(loaded, getuser())
+        else:
+            Consent(database).approve(loaded, loaded.sha256, getuser())
+    finally:
+        database.close()
+    click.echo(f"plan {loaded.sha256[:12]}… is {'no longer approved' if withdraw else 'approved'}")

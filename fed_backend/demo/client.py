@@ -120,6 +120,12 @@ class SiteClient:
                     return
             time.sleep(POLL_S)
 
+    def approve_plan(self) -> str:
+        """Approve the plan that the site holds, as its administrator; the plan's hash."""
+        sha256 = str(self.get("/federation/plan")["sha256"])
+        self._request("POST", "/federation/plan", json={"sha256": sha256})
+        return sha256
+
     def start_rounds(self, rounds: int) -> str:
         """Ask the hub for ``rounds`` rounds; the id to watch them by."""
         return str(self._request("POST", "/federation/rounds", json={"rounds": rounds}).json()["id"])

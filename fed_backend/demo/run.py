@@ -171,6 +171,7 @@ class _Run:
         self.note_versions("local")
 
     def federate(self) -> dict[str, Any]:
+        self.each_site(lambda client, _: client.approve_plan())
         starter = SiteClient(self.running[0].name, self.running[0].url)
         run = starter.start_rounds(self.options.rounds)
         last: dict[str, Any] = {}

@@ -1,7 +1,7 @@
 """The door between a site and its courier: nothing comes in and nothing goes out without an audit entry.
 
 What comes in is logged before it is looked at, an answer before it leaves; where the log cannot be
-written, neither happens.
+written, neither happens. Without an administrator's consent to the plan nothing is done at all.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ from typing import Any
 
 from fed_backend.errors import FedSegError, PayloadError
 from fed_backend.payload import read_header
+from fed_backend.plan import Plan
+from monailabel_app.federation.consent import Consent
 from monailabel_app.federation.participant import Participant
 from monailabel_app.state.audit import AuditLog
+from monailabel_app.state.database import Database
 
 __all__ = ["Door"]
 
@@ -25,14 +28,15 @@ class Door:
 
     Args:
         participant: does the work.
-        audit: the site's log.
-        plan_sha256: of the plan that the site holds.
+        database: the site's records.
+        plan: the plan that the site holds.
     """
 
-    def __init__(self, participant: Participant, audit: AuditLog, plan_sha256: str | None) -> None:
+    def __init__(self, participant: Participant, database: Database, plan: Plan | None) -> None:
         self._participant = participant
-        self._audit = audit
-        self._plan_sha256 = plan_sha256
+        self._audit = AuditLog(database)
+        self._consent = Consent(database)
+        self._plan = plan
 
     def train(self, data: bytes) -> bytes:
         """:meth:`.Participant.train`."""
@@ -47,9 +51,11 @@ class Door:
         return self._pass("evaluate", data, lambda payload: _json(self._participant.evaluate(payload)))
 
     def _pass(self, request: str, data: bytes, work: Callable[[bytes], bytes]) -> bytes:
-        where = {"plan_sha256": self._plan_sha256, **_round_of(data)}
+        where = {"plan_sha256": self._plan.sha256 if self._plan else None, **_round_of(data)}
         self._audit.append("received", _WHO, request, data=data, **where)
         try:
+            if self._plan is not None:
+                self._consent.require(self._plan)
             answer = work(data)
         except FedSegError as error:
             self._audit.append("refused", _WHO, f"{request}: {type(error).__name__}", data=data, **where)

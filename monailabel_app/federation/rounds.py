@@ -19,6 +19,7 @@ from typing import Any, Literal
 from fed_backend.errors import RoundBusyError
 from fed_backend.plan import Plan
 from monailabel_app.errors import Conflict, Forbidden, SiteError, Unavailable
+from monailabel_app.federation.consent import Consent
 from monailabel_app.state.files import utc_now
 from monailabel_app.state.rounds import RoundReport
 from monailabel_app.state.site import SiteState
@@ -73,6 +74,7 @@ class RoundDesk:
     ) -> None:
         self._state = state
         self._plan = plan
+        self._consent = Consent(state.database)
         self._site_name = site_name
         self._patience_s = patience_s
         self._clock = clock
@@ -93,7 +95,7 @@ class RoundDesk:
             who: the user who asks, for the audit log.
 
         Raises:
-            Conflict: no plan, paused, or a method that the plan does not list.
+            Conflict: no plan, one that is not approved here, paused, or a method that the plan does not list.
             RoundBusyError: a run is under way.
             Forbidden: the plan does not let this site start rounds.
             Unavailable: no courier is connected, or the hub does not answer.
@@ -132,7 +134,7 @@ class RoundDesk:
         report = self._state.rounds.get(identifier)
         if report.state not in ("requested", "running"):
             raise Conflict(f"run {identifier} has ended already ({report.state})", "there is nothing to stop")
-        self._allowed(paused_too=True)
+        self._allowed(stopping=True)
         self._ask(_Request(identifier, "stop", report.method, report.rounds), who)
 
     def courier(self) -> dict[str, Any]:
@@ -186,7 +188,7 @@ class RoundDesk:
 
     # -- parts ---------------------------------------------------------------------------------
 
-    def _allowed(self, paused_too: bool = False) -> Plan:
+    def _allowed(self, stopping: bool = False) -> Plan:
         if self._plan is None:
             raise Conflict(
                 f"site {self._site_name!r} takes part in no federation: it has no plan",
@@ -197,8 +199,10 @@ class RoundDesk:
                 f"the plan does not let site {self._site_name!r} start or stop rounds",
                 f"ask one of: {', '.join(self._plan.starters)}",
             )
-        if self._state.settings.paused and not paused_too:
+        if self._state.settings.paused and not stopping:
             raise Conflict(f"site {self._site_name!r} is paused", 'resume it: POST /federation/pause {"paused": false}')
+        if not stopping:
+            self._consent.require(self._plan)
         return self._plan
 
     def _ask(self, request: _Request, who: str) -> None:

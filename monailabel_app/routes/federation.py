@@ -7,12 +7,15 @@ begins, so a connection that breaks changes nothing.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from monailabel_app.errors import TooLarge
+from fed_backend.plan import Plan
+from monailabel_app.errors import Conflict, TooLarge
+from monailabel_app.federation.consent import Consent
 from monailabel_app.federation.door import Door
 from monailabel_app.federation.rounds import Verdict
 from monailabel_app.routes.roles import Admin, Courier, Reviewer, Site, Viewer
@@ -42,6 +45,15 @@ class PauseRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     paused: bool
+
+
+class ApprovalRequest(BaseModel):
+    """Approve the plan with this hash, or take the approval back."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    approved: bool = True
 
 
 class VerdictBody(BaseModel):
@@ -80,6 +92,7 @@ def get_federation(site: Site, user: Viewer) -> dict[str, Any]:
         "method": plan.method.name,
         "model": plan.model.name,
         "rounds": plan.rounds,
+        "approved": _approval(site),
     }
     return {
         "enabled": plan is not None,
@@ -118,6 +131,34 @@ def pause(site: Site, user: Admin, request: PauseRequest) -> dict[str, bool]:
         site.state.settings.paused = request.paused
         site.state.audit.append("paused" if request.paused else "resumed", user.name, "rounds")
     return {"paused": request.paused}
+
+
+@router.get("/plan")
+def get_plan(site: Site, user: Viewer) -> dict[str, Any]:
+    """The whole plan, its hash, and who approved it here and when (``null``: nobody)."""
+    return {**_plan(site).as_json(), "sha256": _plan(site).sha256, "approved": _approval(site)}
+
+
+@router.post("/plan")
+def approve_plan(site: Site, user: Admin, request: ApprovalRequest) -> dict[str, Any]:
+    """Approve the plan that this site holds, or take the approval back."""
+    plan, consent = _plan(site), Consent(site.state.database)
+    if request.approved:
+        consent.approve(plan, request.sha256, user.name)
+    else:
+        consent.withdraw(plan, user.name)
+    return {"sha256": plan.sha256, "approved": _approval(site)}
+
+
+def _plan(site: SiteContext) -> Plan:
+    if site.plan is None:
+        raise Conflict("this site has no plan", "start the site with --plan FILE, the plan of its kit")
+    return site.plan
+
+
+def _approval(site: SiteContext) -> dict[str, str] | None:
+    approval = Consent(site.state.database).of(site.plan) if site.plan is not None else None
+    return None if approval is None else asdict(approval)
 
 
 @router.get("/audit")
@@ -184,4 +225,4 @@ def evaluate(site: Site, courier: Courier, data: Payload) -> Response:
 
 def _door(site: SiteContext) -> Door:
     site.desk.seen()
-    return Door(site.participant, site.state.audit, site.plan.sha256 if site.plan is not None else None)
+    return Door(site.participant, site.state.database, site.plan)

@@ -26,9 +26,10 @@ __all__ = ["GENESIS", "AuditLog", "Entry", "Event", "Verified", "read_audit", "v
 GENESIS = "0" * 64
 """What the first entry holds in place of the hash of an earlier one."""
 
-Event = Literal["received", "sent", "refused", "asked", "paused", "resumed"]
+Event = Literal["received", "sent", "refused", "asked", "paused", "resumed", "approved", "withdrawn"]
 """``received`` and ``refused``: a payload of the hub; ``sent``: an update or a verdict to it; ``asked``:
-a user's request to start or stop rounds; ``paused`` and ``resumed``: an administrator's."""
+a user's request to start or stop rounds; ``paused``, ``resumed``, and ``approved`` and ``withdrawn`` (a
+plan): an administrator's."""
 
 
 @dataclass(frozen=True)

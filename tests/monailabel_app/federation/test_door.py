@@ -12,10 +12,12 @@ from sites import SiteOnDisk, payload, unet_plan
 
 from fed_backend.errors import PayloadError
 from monailabel_app.errors import Conflict, StateError
+from monailabel_app.federation.consent import Consent
 from monailabel_app.federation.door import Door
 from monailabel_app.federation.participant import Participant
 from monailabel_app.learning.tasks import run_job
-from monailabel_app.state.audit import verify
+from monailabel_app.state.audit import Entry, verify
+from monailabel_app.state.site import SiteState
 
 PLAN = unet_plan("fedavg")
 
@@ -27,7 +29,14 @@ def site(tmp_path: Path) -> SiteOnDisk:
 
 @pytest.fixture
 def door(site: SiteOnDisk) -> Door:
-    return Door(Participant(site.state, PLAN, site.name), site.state.audit, PLAN.sha256)
+    """Of a site whose administrator approved the plan; that entry of the log is the first."""
+    Consent(site.state.database).approve(PLAN, PLAN.sha256, "dr-lee")
+    return Door(Participant(site.state, PLAN, site.name), site.state.database, PLAN)
+
+
+def passed(site: SiteOnDisk) -> list[Entry]:
+    """What the door logged."""
+    return [entry for entry in site.state.audit.list() if entry.who == "courier"]
 
 
 def digest(data: bytes) -> str:
@@ -53,7 +62,7 @@ def test_a_training_is_logged_as_it_comes_and_as_it_goes(site: SiteOnDisk, door:
     learner = work_once(site)
     reply = door.train(request)
     learner.join(60)
-    came, went = site.state.audit.list()
+    came, went = passed(site)
     assert (came.event, came.who, came.sha256, came.bytes) == ("received", "courier", digest(request), len(request))
     assert (went.event, went.note, went.sha256, went.bytes) == ("sent", "train", digest(reply), len(reply))
     assert (went.plan_sha256, went.federation_round, went.round) == (PLAN.sha256, "run1", 0)
@@ -66,7 +75,7 @@ def test_a_verdict_that_leaves_is_logged_as_the_bytes_that_left(site: SiteOnDisk
     answer = door.offer(payload(PLAN, "aggregate", site.champion()))
     learner.join(60)
     assert json.loads(answer)["version"]
-    went = site.state.audit.list()[-1]
+    went = passed(site)[-1]
     assert (went.event, went.note, went.sha256, went.bytes) == ("sent", "offer", digest(answer), len(answer))
 
 
@@ -74,7 +83,7 @@ def test_a_verdict_that_leaves_is_logged_as_the_bytes_that_left(site: SiteOnDisk
 def test_what_is_refused_is_logged_with_the_reason(site: SiteOnDisk, door: Door, data: bytes) -> None:
     with pytest.raises(PayloadError):
         door.train(data)
-    came, refused = site.state.audit.list()
+    came, refused = passed(site)
     assert (came.event, refused.event, refused.note) == ("received", "refused", "train: PayloadError")
     assert came.sha256 == refused.sha256 == digest(data)
 
@@ -83,14 +92,14 @@ def test_a_paused_site_logs_that_it_was_asked(site: SiteOnDisk, door: Door) -> N
     site.state.settings.paused = True
     with pytest.raises(Conflict):
         door.evaluate(payload(PLAN, "global"))
-    assert [entry.note for entry in site.state.audit.list()] == ["evaluate", "evaluate: Conflict"]
+    assert [entry.note for entry in passed(site)] == ["evaluate", "evaluate: Conflict"]
 
 
 def test_no_case_and_no_author_is_in_the_log(site: SiteOnDisk, door: Door) -> None:
     learner = work_once(site)
     door.train(payload(PLAN, "global"))
     learner.join(60)
-    text = json.dumps([entry.as_json() for entry in site.state.audit.list()])
+    text = json.dumps([entry.as_json() for entry in passed(site)])
     assert '"a"' not in text
     assert "ann" not in text
     assert ".nii" not in text
@@ -101,3 +110,28 @@ def test_where_the_log_cannot_be_written_nothing_comes_in(site: SiteOnDisk, door
     with pytest.raises(StateError):
         door.train(payload(PLAN, "global"))
     assert site.state.jobs.active() == []
+
+
+def test_without_an_approval_of_exactly_this_plan_nothing_is_done(site: SiteOnDisk, door: Door) -> None:
+    consent = Consent(site.state.database)
+    other = unet_plan("fedavg", rounds=PLAN.rounds + 1)
+    consent.withdraw(PLAN, "dr-lee")
+    consent.approve(other, other.sha256, "dr-lee")
+    for request in (door.train, door.offer, door.evaluate):
+        with pytest.raises(Conflict, match="no administrator of this site has approved") as caught:
+            request(payload(PLAN, "global"))
+        assert "fedseg plan approve" in caught.value.hint
+    assert site.state.jobs.active() == []
+    with pytest.raises(Conflict, match="the plan at this site is"):
+        consent.approve(PLAN, other.sha256, "dr-lee")
+    assert consent.of(PLAN) is None
+
+
+def test_an_approval_outlives_a_restart_and_is_given_once(site: SiteOnDisk, door: Door) -> None:
+    given = Consent(site.state.database).of(PLAN)
+    assert given is not None
+    assert Consent(site.state.database).approve(PLAN, PLAN.sha256, "somebody else") == given
+    assert [entry.event for entry in site.state.audit.list()] == ["approved"]
+    site.state.close()
+    with SiteState(site.state.folder, site.state.studies) as again:
+        assert Consent(again.database).of(PLAN) == given

@@ -1,16 +1,20 @@
-"""``fedseg plan create`` and ``show``."""
+"""``fedseg plan create``, ``show`` and ``approve``."""
 
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from fed_backend.plan import load_plan
+from fed_backend.plan import Plan, load_plan, save_plan
 from monailabel_app.cli import plan
+from monailabel_app.federation.consent import Consent
 from monailabel_app.models.registry import build_segmenter
+from monailabel_app.state.audit import AuditLog
+from monailabel_app.state.database import Database
 
 
 def run(*arguments: str | Path) -> Result:
@@ -77,3 +81,21 @@ def test_show(tmp_path: Path) -> None:
     assert json.loads(run("show", out, "--json").output)["sha256"] == load_plan(out).sha256
     out.write_text("{}")
     assert run("show", out).exit_code == 2
+
+
+def test_an_administrator_approves_a_plan_that_was_shown(tmp_path: Path) -> None:
+    file, state = tmp_path / "plan.json", tmp_path / "state"
+    made = Plan(base_sha256="b" * 64, adapter={"w": (2, 3)}, labels={"t": 1})
+    save_plan(made, file)
+    declined = CliRunner().invoke(plan, ["approve", str(file), "--state", str(state)], input="n\n")
+    assert declined.exit_code == 1
+    assert made.sha256 in declined.output
+    assert not state.exists()
+    assert CliRunner().invoke(plan, ["approve", str(file), "--state", str(state)], input="y\n").exit_code == 0
+    with closing(Database(state / "site.sqlite")) as database:
+        assert Consent(database).of(made) is not None
+        assert Consent(database).of(made.model_copy(update={"rounds": 99})) is None
+    assert "no longer approved" in run("approve", file, "--state", state, "--withdraw").output
+    with closing(Database(state / "site.sqlite")) as database:
+        assert Consent(database).of(made) is None
+        assert [entry.event for entry in AuditLog(database).list()] == ["approved", "withdrawn"]

@@ -15,6 +15,7 @@ from fed_backend.errors import FedSegError, PayloadError, ReplayError, RoundBusy
 from fed_backend.payload import PayloadHeader, encode
 from fed_backend.plan import Plan
 from monailabel_app.errors import Conflict, Forbidden, NotFound, StateError, Unavailable
+from monailabel_app.federation.consent import Consent
 from monailabel_app.federation.participant import Participant, open_request
 from monailabel_app.federation.rounds import RoundDesk, Verdict
 from monailabel_app.state.rounds import RoundReport, SiteProgress
@@ -36,6 +37,12 @@ def payload(kind: str = "global", tensors: dict[str, Any] | None = None, **chang
     return encode(
         PayloadHeader(**{**fields, **changes}), {"w": np.ones((2, 3), np.float32)} if tensors is None else tensors
     )
+
+
+@pytest.fixture(autouse=True)
+def approved(state: SiteState) -> None:
+    """An administrator of the site has approved the plan."""
+    Consent(state.database).approve(PLAN, PLAN.sha256, "dr-lee")
 
 
 @pytest.fixture
@@ -169,6 +176,10 @@ def test_who_may_not_start_is_refused_here_already(state: SiteState) -> None:
     state.settings.paused = True
     with pytest.raises(Conflict, match="paused"):
         RoundDesk(state, PLAN, "A").start()
+    state.settings.paused = False
+    Consent(state.database).withdraw(PLAN, "dr-lee")
+    with pytest.raises(Conflict, match="no administrator of this site has approved"):
+        RoundDesk(state, PLAN, "A").start()
 
 
 def test_stopping_asks_the_hub_for_a_run_that_is_known_and_not_over(
@@ -189,12 +200,12 @@ def test_stopping_asks_the_hub_for_a_run_that_is_known_and_not_over(
 
 def test_reports_survive_a_restart_and_an_ended_run_is_not_reopened(tmp_path: Path, images: Any) -> None:
     report = RoundReport(id="r1", state="finished", sites={"A": SiteProgress(state="aggregated", dice=0.5)})
-    with SiteState(tmp_path / "state", images.studies) as state:
+    with SiteState(tmp_path / "kept", images.studies) as state:
         state.rounds.put(RoundReport(id="r1", state="running"))
         state.rounds.put(report)
         state.rounds.put(RoundReport(id="r1", state="running"))
         state.rounds.put(RoundReport(id="r2", state="running"))
-    with SiteState(tmp_path / "state", images.studies) as again:
+    with SiteState(tmp_path / "kept", images.studies) as again:
         assert again.rounds.get("r1") == report
         assert [r.id for r in again.rounds.list()] == ["r2", "r1"]
 

@@ -74,6 +74,12 @@ def courier(site: SiteContext) -> dict[str, str]:
     return {"Authorization": f"Bearer {site.state.courier_token()}"}
 
 
+@pytest.fixture
+def approved(client: TestClient) -> None:
+    """The site's administrator has approved the plan."""
+    assert client.post("/federation/plan", json={"sha256": PLAN.sha256}).status_code == 200
+
+
 def refused(reply: Any, status: int, error: str, words: str) -> None:
     assert reply.status_code == status, reply.text
     body = reply.json()
@@ -208,6 +214,21 @@ def test_roles_decide_who_may_do_what(client: TestClient, site: SiteContext) -> 
     assert client.get("/versions", headers={"x-role": "viewer"}).status_code == 200
 
 
+def test_a_plan_is_read_approved_by_an_administrator_and_its_approval_withdrawn(client: TestClient) -> None:
+    refused(client.post("/federation/rounds"), 409, "Conflict", "no administrator of this site has approved")
+    shown = client.get("/federation/plan", headers={"x-role": "viewer"}).json()
+    assert (shown["approved"], shown["labels"], shown["adapter"]) == (None, LABELS, {"w": [2, 3]})
+    body = {"sha256": shown["sha256"]}
+    refused(client.post("/federation/plan", json=body, headers={"x-role": "reviewer"}), 403, "Forbidden", "admin")
+    refused(client.post("/federation/plan", json={"sha256": "0" * 64}), 409, "Conflict", "is another")
+    given = client.post("/federation/plan", json=body, headers={"x-role": "admin"}).json()
+    assert given["approved"]["who"] == "admin"
+    assert client.get("/federation").json()["plan"]["approved"] == given["approved"]
+    assert client.post("/federation/plan", json={**body, "approved": False}).json()["approved"] is None
+    refused(client.post("/federation/rounds"), 409, "Conflict", "no administrator of this site has approved")
+
+
+@pytest.mark.usefixtures("approved")
 def test_the_federation_is_described(client: TestClient) -> None:
     seen = client.get("/federation").json()
     assert (seen["enabled"], seen["site"], seen["paused"], seen["rounds"]) == (True, "A", False, [])
@@ -219,6 +240,7 @@ def test_the_federation_is_described(client: TestClient) -> None:
     refused(client.post("/federation/rounds"), 409, "Conflict", "paused")
 
 
+@pytest.mark.usefixtures("approved")
 def test_a_round_is_asked_for_fetched_agreed_reported_and_watched(client: TestClient, courier: dict[str, str]) -> None:
     assert client.get("/federation/courier/requests", headers=courier).json() == {
         "site": "A",
@@ -274,6 +296,7 @@ def test_only_the_courier_gets_through_its_door(client: TestClient, site: SiteCo
             assert token not in reply.text
 
 
+@pytest.mark.usefixtures("approved")
 def test_a_refused_payload_is_422_in_words_and_leaves_no_job(
     client: TestClient, site: SiteContext, courier: dict[str, str]
 ) -> None:
@@ -298,6 +321,7 @@ def test_reports_with_wrong_values_are_refused(client: TestClient, courier: dict
         assert client.post("/federation/courier/status", json=body, headers=courier).status_code == 422
 
 
+@pytest.mark.usefixtures("approved")
 def test_who_paused_and_who_asked_for_rounds_is_in_the_audit_log(
     client: TestClient, site: SiteContext, courier: dict[str, str]
 ) -> None:
@@ -316,7 +340,7 @@ def test_who_paused_and_who_asked_for_rounds_is_in_the_audit_log(
     hub.join(20)
     assert started.status_code == 202, started.text
     client.post("/federation/train", content=b"garbage", headers=courier)
-    log = client.get("/federation/audit", headers=admin).json()
+    log = client.get("/federation/audit?after=1", headers=admin).json()
     assert [(entry["event"], entry["who"]) for entry in log["entries"]] == [
         ("paused", "admin"),
         ("resumed", "admin"),
@@ -326,6 +350,6 @@ def test_who_paused_and_who_asked_for_rounds_is_in_the_audit_log(
     ]
     assert log["entries"][2]["note"] == "start 2 rounds of fedavg"
     assert log["entries"][2]["federation_round"] == started.json()["id"]
-    assert (log["count"], log["head"]) == (5, log["entries"][-1]["hash"])
-    assert [e["seq"] for e in client.get("/federation/audit?after=3&limit=1", headers=admin).json()["entries"]] == [4]
+    assert (log["count"], log["head"]) == (6, log["entries"][-1]["hash"])
+    assert [e["seq"] for e in client.get("/federation/audit?after=4&limit=1", headers=admin).json()["entries"]] == [5]
     refused(client.get("/federation/audit", headers={"x-role": "reviewer"}), 403, "Forbidden", "admin")
