@@ -7,7 +7,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from fed_backend.methods import METHODS, StatefulMethod, build_method
+from fed_backend.methods import GOSSIP, METHODS, StatefulMethod, build_method, check_methods
 from fed_backend.methods.fedsm import fedsm_layout
 from fed_backend.payload import PayloadHeader, encode
 from fed_backend.plan import LabelSchema, MethodSpec, ModelSpec, Plan, TrainingSpec, parse_plan
@@ -83,8 +83,7 @@ def build_plan(
         },
         "the plan",
     )
-    for name in plan.methods:
-        build_method(plan.under(name))  # a plan that its method refuses would only fail at the hub
+    check_methods(plan)  # a plan that its method refuses would only fail at the hub
     return plan
 
 
@@ -105,8 +104,8 @@ def parse_method(text: str) -> MethodSpec:
         SiteError: no such method, or a setting without a value.
     """
     name, _, rest = text.partition(":")
-    if name not in METHODS:
-        raise SiteError(f"there is no method {name!r}", f"choose one of: {', '.join(METHODS)}")
+    if name not in (known := {**METHODS, **GOSSIP}):
+        raise SiteError(f"there is no method {name!r}", f"choose one of: {', '.join(known)}")
     settings: dict[str, float | int | str | bool] = {}
     for part in filter(None, rest.split(";")):
         key, equals, value = part.partition("=")
@@ -122,7 +121,7 @@ def parse_method(text: str) -> MethodSpec:
 
 def build_start(plan: Plan, checkpoint: Path | None) -> bytes | None:
     """The tensors that all sites start from, as a payload for the hub's kit; ``None`` if no method asks."""
-    methods = [build_method(plan.under(name)) for name in plan.methods]
+    methods = [build_method(plan.under(name)) for name in plan.methods if name not in GOSSIP]
     keys = {key for method in methods if isinstance(method, StatefulMethod) for key in method.start_keys()}
     if not keys:
         return None

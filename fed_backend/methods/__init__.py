@@ -1,8 +1,8 @@
 """Federated methods by name: dictionaries of builders, one file per method.
 
-:data:`METHODS` are those that a hub coordinates. The site's half of each is in
-``monailabel_app/federation/halves``. The gossip method has no hub and no place here
-(:mod:`fed_backend.methods.gcml`). Nothing in this package imports torch.
+:data:`METHODS` are those that a hub coordinates; the site's half of each is in
+``monailabel_app/federation/halves``. :data:`GOSSIP` holds those of peers. Nothing in this package
+imports torch.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from fed_backend.methods.fedbn import FedBN
 from fed_backend.methods.fedprox import FedProx
 from fed_backend.methods.fedsca import FedSCA
 from fed_backend.methods.fedsm import FedSM
+from fed_backend.methods.gcml import GCML
 from fed_backend.methods.pfedsam import PFedSAM
 from fed_backend.plan import Plan
 
-__all__ = ["METHODS", "Method", "StatefulMethod", "Update", "build_method"]
+__all__ = ["GOSSIP", "METHODS", "Method", "StatefulMethod", "Update", "build_method", "check_methods"]
 
 METHODS: dict[str, Callable[[Plan], Method]] = {
     "fedavg": FedAvg,
@@ -29,6 +30,10 @@ METHODS: dict[str, Callable[[Plan], Method]] = {
     "fedsm": FedSM,
     "pfedsam": PFedSAM,
 }
+
+
+GOSSIP: dict[str, Callable[[Plan], GCML]] = {"gcml": GCML}
+"""Methods without a hub: a plan of theirs is for peers, and lists no alternative."""
 
 
 def build_method(plan: Plan) -> Method:
@@ -44,3 +49,21 @@ def build_method(plan: Plan) -> Method:
             f"no federated method is called {plan.method.name!r}", f"choose one of: {', '.join(sorted(METHODS))}"
         ) from None
     return build(plan)
+
+
+def check_methods(plan: Plan) -> None:
+    """Refuse a plan that one of its methods does not accept.
+
+    Raises:
+        PlanError: naming what does not fit.
+    """
+    if plan.method.name in GOSSIP:
+        GOSSIP[plan.method.name](plan)
+        if plan.alternatives:
+            raise PlanError(
+                f"method {plan.method.name!r} has no hub, so no rounds could be started with an alternative",
+                "make a plan of its own for each",
+            )
+        return
+    for name in plan.methods:
+        build_method(plan.under(name))

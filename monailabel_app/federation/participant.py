@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from fed_backend.errors import FedSegError, PayloadError, ReplayError
-from fed_backend.methods import build_method
-from fed_backend.payload import PayloadHeader, Tensors, check, read_header
+from fed_backend.methods import GOSSIP, build_method
+from fed_backend.methods.gcml import GCML
+from fed_backend.payload import PayloadHeader, Tensors, check, encode, read_header
 from fed_backend.plan import Plan
 from monailabel_app import errors
 from monailabel_app.errors import Conflict, SiteError
@@ -22,7 +23,7 @@ from monailabel_app.learning.jobs import Job, JobKind
 from monailabel_app.state.exchanges import Exchange, ExchangeKind
 from monailabel_app.state.site import SiteState
 
-__all__ = ["Kind", "Participant", "open_request"]
+__all__ = ["Kind", "Participant", "open_request", "open_visit"]
 
 Kind = Literal["global", "update", "aggregate"]
 
@@ -58,6 +59,25 @@ def open_request(data: bytes, plan: Plan, kinds: Sequence[Kind]) -> tuple[Plan, 
     initial = header.kind == "global" and header.round == 0 and header.metrics.get("initial") == 1.0
     plan = plan.under(header.method) if header.method in plan.methods else plan  # check() refuses the others
     return plan, *check(data, plan, kind=header.kind, keys=frozenset() if initial else build_method(plan).shared_keys())
+
+
+def open_visit(data: bytes, plan: Plan) -> tuple[PayloadHeader, Tensors]:
+    """Check a visiting model.
+
+    Raises:
+        PayloadError: it is not exactly what the plan allows.
+        Conflict: the plan is not one of peers.
+    """
+    keys = _gossip_of(plan).shared_keys()
+    return check(data, plan, kind="update", federation_round="gossip", keys=keys)
+
+
+def _gossip_of(plan: Plan) -> GCML:
+    if plan.method.name not in GOSSIP:
+        raise Conflict(
+            f"the plan's method {plan.method.name!r} knows no exchange between peers", "a plan of 'gcml' does"
+        )
+    return GOSSIP[plan.method.name](plan)
 
 
 class Participant:
@@ -122,6 +142,70 @@ class Participant:
         request = self._state.exchanges.keep(data)
         job = self._state.jobs.submit("evaluate", plan.model.name, {"request": request}, author="federation")
         return self._outcome(job.number)
+
+    def lend(self, number: int) -> bytes:
+        """The model that serves here, to visit one peer.
+
+        Args:
+            number: of this site's visits to anybody; each higher than the one before.
+
+        Returns:
+            Payload of kind ``update``, without anything that the plan keeps at the site.
+
+        Raises:
+            Conflict: no plan of peers, or paused.
+        """
+        plan = self._ready()
+        method = _gossip_of(plan)
+        store = self._state.versions(plan.model.name)
+        tensors = store.load(store.champion())
+        header = PayloadHeader(
+            kind="update",
+            plan_sha256=plan.sha256,
+            base_sha256=plan.base_sha256,
+            site=self._site_name,
+            federation_round="gossip",
+            round=number,
+            method=plan.method.name,
+            examples=len(self._state.corrections.usable(self._state.corrections.newest("train"))),
+        )
+        return encode(header, {name: tensors[name] for name in method.shared_keys()})
+
+    def visit(self, data: bytes, sender: str) -> dict[str, Any]:
+        """Let a visiting model and this site's own learn from each other; what results passes the gate.
+
+        The visitor is forgotten afterwards: the payload is deleted, and no version holds it as it came
+        unless the site's validation cases chose it.
+
+        Args:
+            data: payload of kind ``update`` from a peer.
+            sender: the peer, as its certificate names it.
+
+        Returns:
+            As :meth:`offer`, with ``chosen``: ``own``, ``mean`` or ``visitor``.
+
+        Raises:
+            PayloadError: refused; nothing was changed.
+            ReplayError: a replay.
+            Conflict: no plan of peers, paused, or no corrected case to train on.
+        """
+        plan = self._ready()
+        header, _ = open_visit(data, plan)
+        if header.site != sender or sender == self._site_name:
+            raise PayloadError(
+                f"a visitor from {header.site!r} came through {sender!r}", "every site sends its own model, to others"
+            )
+        with self._accepting:
+            exchange = self._state.exchanges.accept_visit(sender, header.round, data)
+            number = self._usable_job(exchange)
+            if number is None:
+                params = {"request": self._state.exchanges.keep(data), "round": header.round}
+                number = self._state.jobs.submit("offer", plan.model.name, params, author="federation").number
+                self._state.exchanges.set_job(exchange, number)
+        try:
+            return self._outcome(number)
+        finally:
+            self._state.exchanges.forget(exchange.request_sha256)
 
     def progress(self) -> float:
         """Finished share of the federated work at hand, 0..1; 0 where there is none."""

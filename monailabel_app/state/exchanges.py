@@ -20,6 +20,8 @@ from monailabel_app.state.files import utc_now, write_atomic
 __all__ = ["Exchange", "Exchanges"]
 
 _KEEP_FILES = 16
+_VISIT = "visit/"
+"""Before a sender's name: what visits of peers are recorded under. No run of a hub contains a slash."""
 
 ExchangeKind = Literal["train", "offer"]
 
@@ -78,6 +80,36 @@ class Exchanges:
         assert found is not None
         return found
 
+    def accept_visit(self, sender: str, number: int, data: bytes) -> Exchange:
+        """The exchange of a visiting model; visits of one sender are numbered upwards.
+
+        Raises:
+            ReplayError: this sender's visit ``number`` had other bytes, or a later one was here.
+        """
+        run, digest = _VISIT + sender, hashlib.sha256(data).hexdigest()
+        with self._database.transaction():
+            known = self._find("offer", run, number)
+            if known is not None and known.request_sha256 == digest:
+                return known
+            row = self._database.row("SELECT MAX(round) AS last FROM exchanges WHERE federation_round = ?", (run,))
+            if row is not None and row["last"] is not None and row["last"] >= number:
+                raise ReplayError(
+                    f"visit {number} of {sender!r} comes after its visit {row['last']}",
+                    "each visit of a sender needs a higher number than the one before",
+                )
+            self.keep(data)
+            self._database.execute(
+                "INSERT INTO exchanges (kind, federation_round, round, request_sha256, at) VALUES (?, ?, ?, ?, ?)",
+                ("offer", run, number, digest, self._clock()),
+            )
+        found = self._find("offer", run, number)
+        assert found is not None
+        return found
+
+    def forget(self, digest: str) -> None:
+        """Delete a stored payload; the record that it was here stays."""
+        (self._folder / digest).unlink(missing_ok=True)
+
     def set_job(self, exchange: Exchange, job: int) -> None:
         """Note which job does the work of an exchange."""
         self._database.execute("UPDATE exchanges SET job = ? WHERE number = ?", (job, exchange.number))
@@ -119,7 +151,9 @@ class Exchanges:
 
     def _refuse_old(self, kind: str, federation_round: str, round: int) -> None:
         latest = self._database.row(
-            "SELECT federation_round, round FROM exchanges WHERE kind = ? ORDER BY number DESC LIMIT 1", (kind,)
+            "SELECT federation_round, round FROM exchanges WHERE kind = ? AND federation_round NOT LIKE ? "
+            "ORDER BY number DESC LIMIT 1",
+            (kind, _VISIT + "%"),
         )
         if latest is None:
             return

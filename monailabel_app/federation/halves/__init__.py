@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fed_backend.methods import build_method
+from fed_backend.methods import GOSSIP, build_method
 from fed_backend.methods.fedprox import FedProx
 from fed_backend.methods.fedsm import FedSM
 from fed_backend.methods.pfedsam import PFedSAM
@@ -20,6 +20,8 @@ def half_of(plan: Plan, site: str) -> SiteHalf:
     Raises:
         PlanError: the method is not installed, or its settings do not fit.
     """
+    if plan.method.name in GOSSIP:  # between exchanges a peer trains its one model
+        return OneModel(plan.training, GOSSIP[plan.method.name](plan).shared_keys())
     method = build_method(plan)
     if isinstance(method, FedSM):
         from monailabel_app.federation.halves.three_models import ThreeModels  # torch
@@ -35,7 +37,7 @@ def half_of(plan: Plan, site: str) -> SiteHalf:
 
 def prepare(segmenter: Segmenter, plan: Plan | None) -> None:
     """Give a model what the methods of a plan add to it: the experts of pFedSAM. Harmless if repeated."""
-    if plan is None or plan.model != segmenter.spec:
+    if plan is None or plan.model != segmenter.spec or plan.method.name in GOSSIP:
         return
     for name in plan.methods:
         method = build_method(plan.under(name))

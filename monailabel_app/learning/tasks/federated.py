@@ -10,6 +10,7 @@ from __future__ import annotations
 from statistics import fmean
 from typing import Any
 
+from fed_backend.methods import GOSSIP
 from fed_backend.payload import Tensors
 from fed_backend.plan import Plan
 from monailabel_app import __version__
@@ -17,6 +18,7 @@ from monailabel_app.federation.local_part import LocalPart
 from monailabel_app.federation.participant import Kind
 from monailabel_app.federation.site_round import SiteRound
 from monailabel_app.learning.jobs import Job
+from monailabel_app.learning.tasks.visiting import visit
 from monailabel_app.learning.tasks.workbench import Workbench, judgement, mix_seed
 from monailabel_app.models.base import Segmenter, no_progress
 from monailabel_app.state.versions import NewVersion, VersionStore
@@ -50,7 +52,10 @@ def federated_train(bench: Workbench, job: Job) -> tuple[dict[str, Any], str]:
 
 
 def offer(bench: Workbench, job: Job) -> tuple[dict[str, Any], str]:
-    """Make an aggregate a version; it serves if the gate lets it."""
+    """Make an aggregate, or what a visitor led to, a version; it serves if the gate lets it."""
+    agreed, data = bench.request(job)
+    if agreed.method.name in GOSSIP:
+        return visit(bench, job, agreed, data)
     request, segmenter, store = _open(bench, job, "aggregate")
     champion = store.champion()
     tensors = _offered(bench, request, segmenter, store)
