@@ -6,7 +6,7 @@ import qt
 from FedSegLib import words
 from FedSegLib.state import Action, why_not
 
-from .section import Section, fill
+from .section import Section, fill, prepare_table
 
 
 class Cases(Section):
@@ -26,11 +26,7 @@ class Cases(Section):
         ui.casesTable.connect("cellActivated(int,int)", lambda row, column: self._open())
         ui.casesTable.connect("itemSelectionChanged()", lambda: self._allow_open(self.controller.view))
         ui.casesTable.verticalScrollBar().connect("valueChanged(int)", lambda value: self._want_pictures())
-        header = ui.casesTable.horizontalHeader()
-        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
-        ui.casesTable.verticalHeader().setDefaultSectionSize(44)
-        ui.casesTable.verticalHeader().hide()
+        prepare_table(ui.casesTable, stretched=0, row_height=44)
         worklist.pictured = self._show_picture
 
     def _chosen(self):

@@ -2,12 +2,11 @@
 
 from typing import ClassVar
 
-import qt
 from FedSegLib import words
 from FedSegLib.comparing import MODES
 from FedSegLib.state import Action
 
-from .section import Section, fill, fill_table
+from .section import Section, fill, fill_table, prepare_table
 
 
 class Compare(Section):
@@ -26,10 +25,7 @@ class Compare(Section):
         self.on_click(ui.acceptTwoButton, lambda: comparing.accept(second=True))
         self.on_click(ui.endButton, comparing.close)
         ui.modeBox.connect("currentTextChanged(QString)", comparing.show)
-        ui.structuresTable.verticalHeader().hide()
-        header = ui.structuresTable.horizontalHeader()
-        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        prepare_table(ui.structuresTable, stretched=0)
 
     def _compare(self):
         one, two = self.ui.oneBox.currentIndex, self.ui.twoBox.currentIndex
@@ -50,7 +46,6 @@ class Compare(Section):
             ui.twoBox.setCurrentIndex(next((at for at in range(len(offered)) if at != serving), 0))
         shown = view.comparison
         ui.comparisonPanel.visible = shown is not None
-        ui.andLabel.enabled = len(offered) > 1
         if shown is not None:
             fill_table(ui.structuresTable, words.comparison_rows(shown))
             ui.modeBox.currentText = shown.mode

@@ -2,11 +2,10 @@
 
 from typing import ClassVar
 
-import qt
 from FedSegLib import words
 from FedSegLib.state import Action
 
-from .section import Section, fill, fill_table
+from .section import Section, fill, fill_table, prepare_table
 
 _PAST_ROUNDS_SHOWN = 5
 _PAST_RUNS_SHOWN = 10
@@ -26,9 +25,7 @@ class Federation(Section):
     def setup(self):
         """Connect the buttons."""
         ui = self.ui
-        ui.sitesTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-        ui.sitesTable.horizontalHeader().setSectionResizeMode(1, qt.QHeaderView.Stretch)
-        ui.sitesTable.verticalHeader().hide()
+        prepare_table(ui.sitesTable, stretched=1)
         self.on_click(ui.startRoundButton, self._start)
         self.on_click(ui.pauseButton, self.controller.toggle_pause)
         self.on_click(ui.leaveButton, self.controller.toggle_membership)

@@ -2,11 +2,10 @@
 
 from typing import ClassVar
 
-import qt
 from FedSegLib import words
 from FedSegLib.state import Action, why_not
 
-from .section import Section, fill_table
+from .section import Section, fill_table, prepare_table
 
 
 class Learning(Section):
@@ -29,10 +28,7 @@ class Learning(Section):
         self.on_click(ui.promoteButton, lambda: self._serve(ledger.promote))
         self.on_click(ui.rollbackButton, lambda: self._serve(ledger.roll_back))
         ui.versionsTable.connect("itemSelectionChanged()", lambda: self._allow(self.controller.view))
-        ui.versionsTable.verticalHeader().hide()
-        header = ui.versionsTable.horizontalHeader()
-        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        prepare_table(ui.versionsTable, stretched=0)
 
     def _chosen(self):
         row, versions = self.ui.versionsTable.currentRow(), self.controller.view.versions

@@ -85,6 +85,16 @@ def fill(box, items):
     box.enabled = bool(items)
 
 
+def prepare_table(table, stretched, row_height=24):
+    """Columns as wide as their texts, one that takes what is left, rows without numbers."""
+    header = table.horizontalHeader()
+    header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+    header.setSectionResizeMode(stretched, qt.QHeaderView.Stretch)
+    table.verticalHeader().setMinimumSectionSize(row_height)
+    table.verticalHeader().setDefaultSectionSize(row_height)
+    table.verticalHeader().hide()
+
+
 def fill_table(table, rows, tips=None):
     """Show these texts, with a tooltip for each row or else for each cell."""
     table.rowCount = len(rows)

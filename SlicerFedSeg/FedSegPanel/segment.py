@@ -62,6 +62,7 @@ class Segment(Section):
         ui.structureBox.connect("currentTextChanged(QString)", prompting.choose_structure)
         self._brush = ScribbleBrush()
         self._edited = None
+        self._colored = None
         ui.editor.setMRMLScene(slicer.mrmlScene)
         self._keys = [
             self._hotkey(key, ui.promptPanel, button)
@@ -119,6 +120,7 @@ class Segment(Section):
         ui, site = self.ui, view.site
         fill(ui.modelBox, [model.name for model in site.models] if site else ())
         fill(ui.structureBox, site.schema.names if site else ())
+        self._color_structures(site)
         model = site.model(view.model) if site else None
         prompts = model is not None and model.prompts
         live = prompts and not site.stock
@@ -132,8 +134,20 @@ class Segment(Section):
         ui.answerLabel.visible = view.case is not None and bool(view.case.answered_by)
         if view.case is not None:
             ui.answerLabel.text = f"Shown: {view.case.answered_by}"
+        ui.answerLabel.enabled = False  # visible, but quiet
         self._show_tool(view)
         self._show_editor()
+
+    def _color_structures(self, site):
+        """Every structure with the colour that it has in the views."""
+        schema = site.schema if site is not None else None
+        if schema is self._colored:
+            return
+        self._colored = schema
+        for position, label in enumerate(schema.labels if schema is not None else ()):
+            patch = qt.QPixmap(24, 24)
+            patch.fill(qt.QColor(*label.color))
+            self.ui.structureBox.setItemIcon(position, qt.QIcon(patch))
 
     def _show_tool(self, view):
         for pointer, button in self._pointers.items():

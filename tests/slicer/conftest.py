@@ -118,6 +118,26 @@ def panel(qapp: Any, scene: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.fixture
+def dark(qapp: Any) -> Iterator[None]:
+    """Slicer's dark style."""
+    from PySide6 import QtGui
+
+    light, roles = qapp.palette(), QtGui.QPalette.ColorRole
+    palette = QtGui.QPalette(QtGui.QColor(53, 53, 53))
+    for role, color in {
+        roles.WindowText: "#f0f0f0", roles.Text: "#f0f0f0", roles.ButtonText: "#f0f0f0", roles.Base: "#282828",
+        roles.AlternateBase: "#353535", roles.Highlight: "#2f6fb0", roles.HighlightedText: "#ffffff",
+        roles.ToolTipBase: "#282828", roles.ToolTipText: "#f0f0f0", roles.PlaceholderText: "#909090",
+    }.items():  # fmt: skip
+        palette.setColor(role, QtGui.QColor(color))
+    for role in (roles.WindowText, roles.Text, roles.ButtonText):
+        palette.setColor(QtGui.QPalette.ColorGroup.Disabled, role, QtGui.QColor("#808080"))
+    qapp.setPalette(palette)
+    yield
+    qapp.setPalette(light)
+
+
+@pytest.fixture
 def desk(scene: Any, tmp_path: Path) -> Any:
     """Scene code under test, with a folder."""
     from case_desk import Desk
