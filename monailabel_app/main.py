@@ -16,7 +16,8 @@ from monailabel_app import __version__
 from monailabel_app.app_context import current_site
 from monailabel_app.datastore import SiteDatastore
 from monailabel_app.sessions import SiteSessions
-from monailabel_app.tasks import FirstCase, LearnTask, RandomCase, SegmentTask
+from monailabel_app.strategies import STRATEGIES
+from monailabel_app.tasks import LearnTask, SegmentTask
 
 __all__ = ["FedSegApp"]
 
@@ -50,7 +51,7 @@ class FedSegApp(MONAILabelApp):  # type: ignore[misc]
         return {name: LearnTask(self._site, name) for name in self._site.models}
 
     def init_strategies(self) -> dict[str, Any]:
-        return {"first": FirstCase(self._site), "random": RandomCase(self._site)}
+        return {name: strategy(self._site) for name, strategy in STRATEGIES.items()}
 
     def init_scoring_methods(self) -> dict[str, Any]:
         return {}

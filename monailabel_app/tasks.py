@@ -1,14 +1,12 @@
-"""What MONAI Label calls tasks and strategies, each a thin view of the running site."""
+"""What MONAI Label calls tasks, each a thin view of the running site."""
 
 from __future__ import annotations
 
-import random
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
-from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 
 from monailabel_app.imaging.files import write_mask
@@ -17,7 +15,7 @@ from monailabel_app.learning.learner import request_learning
 if TYPE_CHECKING:
     from monailabel_app.app_context import Site
 
-__all__ = ["FirstCase", "LearnTask", "RandomCase", "SegmentTask"]
+__all__ = ["LearnTask", "SegmentTask"]
 
 _DESCRIPTIONS = {
     "unet": "U-Net of this site: automatic, adapted to its corrections",
@@ -70,28 +68,3 @@ class LearnTask(TrainTask):  # type: ignore[misc]
         """Queue a learning job; returns at once."""
         steps, seed = request.get("steps"), request.get("seed")
         return {"id": request_learning(self._site.context, self._model, steps, seed, "local").id}
-
-
-class FirstCase(Strategy):  # type: ignore[misc]
-    """The first open case by name."""
-
-    def __init__(self, site: Site) -> None:
-        super().__init__("First case without a correction, by name")
-        self._site = site
-
-    def __call__(self, request: dict[str, Any], datastore: Any) -> dict[str, Any] | None:
-        cases = self._site.open_cases()
-        return {"id": cases[0]} if cases else None
-
-
-class RandomCase(Strategy):  # type: ignore[misc]
-    """An open case at random; ``seed`` in the request makes it repeatable."""
-
-    def __init__(self, site: Site) -> None:
-        super().__init__("Random case without a correction")
-        self._site = site
-
-    def __call__(self, request: dict[str, Any], datastore: Any) -> dict[str, Any] | None:
-        cases = self._site.open_cases()
-        chooser = random.Random(request["seed"]) if isinstance(request.get("seed"), int) else random.Random()  # noqa: S311 - no secret
-        return {"id": chooser.choice(cases)} if cases else None

@@ -96,12 +96,26 @@ def _serve(folder: Path, setup: LearnerSetup, wake: threading.Event, replies: Te
     while True:
         job = state.jobs.claim()
         if job is None:
-            wake.wait(_IDLE_S)
+            if not _use_idle_time(bench, wake):
+                wake.wait(_IDLE_S)
             wake.clear()
             continue
         _say(replies, "changed")
         _run(bench, state.jobs, job)
         _say(replies, "changed")
+
+
+def _use_idle_time(bench: object, wake: threading.Event) -> bool:
+    """Look at an open case; whether it may be worth going on at once. It is never worth failing for."""
+    from monailabel_app.learning.tasks.valuing import value_next
+    from monailabel_app.learning.tasks.workbench import Workbench
+
+    assert isinstance(bench, Workbench)
+    try:
+        return value_next(bench, wake.is_set)
+    except FedSegError as error:
+        logger.info("open cases were not looked at: %s", error)
+        return False
 
 
 def _run(bench: object, jobs: Jobs, job: Job) -> None:

@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 
 from monailabel_app.errors import Conflict, NotFound
 from monailabel_app.learning.jobs import Jobs
+from monailabel_app.state.acquisition import Acquisition
 from monailabel_app.state.audit import AuditLog
 from monailabel_app.state.corrections import Corrections
 from monailabel_app.state.database import Database
@@ -84,6 +85,7 @@ class SiteState:
         self.rounds = RoundStore(database, clock)
         self.audit = AuditLog(database, clock)
         self.scores = Scores(database)
+        self.acquisition = Acquisition(database)
         self.exchanges = Exchanges(database, self.folder / "exchange", clock)
         if own:
             for folder in (self.folder, self.folder / "shown", self.folder / "exchange"):

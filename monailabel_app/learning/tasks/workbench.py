@@ -70,9 +70,13 @@ class Workbench:
 
     def prepare(self) -> None:
         """Build the model that will most likely be needed; a job finds out why one cannot be built."""
-        model = self.setup.plan.model.name if self.setup.plan else next(iter(self.setup.specs))
         with suppress(FedSegError):
-            self.open(model)
+            self.open(self.default_model)
+
+    @property
+    def default_model(self) -> str:
+        """The plan's model, else the site's first."""
+        return self.setup.plan.model.name if self.setup.plan else next(iter(self.setup.specs))
 
     def open(self, model: str, plan: Plan | None = None) -> tuple[Segmenter, VersionStore]:
         """The built model and its versions; both agree on the base."""

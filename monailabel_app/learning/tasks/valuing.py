@@ -1,0 +1,61 @@
+"""What the learner does when there is nothing to do: ask the champion which cases it is unsure of."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from monailabel_app.errors import Cancelled
+from monailabel_app.imaging.files import read_volume
+from monailabel_app.learning.acquisition import value_of
+from monailabel_app.learning.schedule import facts_of, local_now
+from monailabel_app.learning.tasks.workbench import Workbench, site_images
+from monailabel_app.state.acquisition import CaseValue
+
+__all__ = ["MOST", "value_next"]
+
+logger = logging.getLogger("fedseg.learner")
+
+MOST = 100
+"""Cases asked for per version: enough to choose from, and an end to the work."""
+
+QUIET_S = 30.0
+"""Nobody must have prompted or submitted for so long: annotators go first."""
+
+
+def value_next(bench: Workbench, stop: Callable[[], bool], now: Callable[[], datetime] = local_now) -> bool:
+    """Ask about one open training case; whether there may be more to do at once.
+
+    Args:
+        bench: the learner's models.
+        stop: whether a job waits; asked between slices, and ends the work without a trace.
+        now: aware time.
+    """
+    state, model = bench.state, bench.default_model
+    active = facts_of(state, model).active_at
+    if active is not None and 0 <= (now() - active).total_seconds() < QUIET_S:
+        return False
+    segmenter, store = bench.open(model)
+    champion = store.champion()
+    done = state.acquisition.of_version(champion)
+    corrected = {correction.case for correction in state.corrections.list()}
+    files = site_images(bench.setup.studies)
+    waiting = [c for c in state.splits.in_order("train") if c in files and c not in corrected and c not in done]
+    if not waiting or len(done) >= MOST:
+        return False
+
+    def check(share: float) -> None:
+        if stop():
+            raise Cancelled("a job waits")
+
+    segmenter.load_adapter(store.load(champion))
+    try:
+        value = value_of(segmenter, read_volume(files[waiting[0]]), check)
+    except Cancelled:
+        return False
+    except Exception as error:  # unreadable, too large for the memory, ...: it is not asked about again
+        logger.info("an open case could not be looked at: %s", type(error).__name__)
+        value = CaseValue(0.0, ())
+    state.acquisition.put(champion, waiting[0], value)
+    return True
