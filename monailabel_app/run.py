@@ -153,8 +153,22 @@ class SiteServer(uvicorn.Server):
             "token_file": str(state.courier_token_file),
         }
         logger.info("site %s serves %s (Ctrl-C stops it)", self._site.name, self._url)
+        self._remind_of_consent()
         if self._site.settings.ready_file is not None:
             write_ready(self._site.settings.ready_file, ready)
+
+    def _remind_of_consent(self) -> None:
+        from monailabel_app.federation.consent import Consent
+
+        context = self._site.context
+        plan = context.plan
+        if plan is not None and Consent(context.state.database).of(plan) is None:
+            logger.warning(
+                "plan %s (%s…) is not approved here, so the site takes part in no rounds; read and approve it with"
+                " `fedseg plan approve`",
+                plan.name,
+                plan.sha256[:12],
+            )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let go what waits, then end as uvicorn does."""
