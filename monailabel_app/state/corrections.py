@@ -152,6 +152,7 @@ class Corrections:
                 columns, marks = ", ".join(f'"{c}"' for c in row), ", ".join("?" * len(row))
                 self._database.execute(f"INSERT INTO corrections ({columns}) VALUES ({marks})", list(row.values()))  # noqa: S608 - constant column names
                 self._prompts.claim(submission.case, identifier)
+                self._database.execute('DELETE FROM chosen WHERE "case" = ?', (submission.case,))
         except BaseException:
             shutil.rmtree(stored, ignore_errors=True)
             raise
@@ -179,13 +180,26 @@ class Corrections:
         return int(row["n"] or 0) if row else 0
 
     def newest(self, part: Part) -> Sequence[Correction]:
-        """The newest correction of every case of a part, ordered by case."""
-        rows = self._database.rows(
-            f"{_SELECT} WHERE part = ? AND number IN (SELECT MAX(number) FROM corrections GROUP BY "  # noqa: S608
-            '"case") ORDER BY "case"',
-            (part,),
-        )
+        """The correction that counts for every case of a part, ordered by case: the chosen, else the newest."""
+        rows = self._database.rows(f'{_SELECT} WHERE part = ? AND {_USED} ORDER BY "case"', (part,))
         return [_correction(row) for row in rows]
+
+    def used(self) -> set[str]:
+        """Ids of the corrections that count: one for every corrected case."""
+        return {row["id"] for row in self._database.rows(f"SELECT id FROM corrections WHERE {_USED}")}  # noqa: S608
+
+    def choose(self, identifier: str, by: str) -> Correction:
+        """Let a correction count instead of newer ones of its case, until the case is submitted again.
+
+        Raises:
+            NotFound: no such correction.
+        """
+        correction = self.get(identifier)
+        self._database.execute(
+            'INSERT OR REPLACE INTO chosen ("case", correction, by, at) VALUES (?, ?, ?, ?)',
+            (correction.case, identifier, by, self._clock()),
+        )
+        return correction
 
     def mask(self, correction: Correction) -> Path:
         """The stored mask, verified against its digest.
@@ -250,6 +264,11 @@ class Corrections:
 
 
 _SELECT = 'SELECT corrections.*, splits.part FROM corrections JOIN cases USING ("case") JOIN splits USING (patient)'
+_USED = (
+    'COALESCE((SELECT correction FROM chosen WHERE chosen."case" = corrections."case"), '
+    '(SELECT id FROM corrections newer WHERE newer."case" = corrections."case" ORDER BY number DESC LIMIT 1)) '
+    "= corrections.id"
+)
 
 
 def _correction(row: sqlite3.Row) -> Correction:

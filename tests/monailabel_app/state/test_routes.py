@@ -161,6 +161,29 @@ def test_how_many_versions_are_kept_is_shown_and_set_by_reviewers(client: TestCl
     assert client.get("/versions/retention").json() == {"keep_last": 5}
 
 
+def test_of_contradictory_corrections_the_newest_counts_until_a_reviewer_chooses(
+    client: TestClient, site: SiteContext, images: Any
+) -> None:
+    site.state.splits.import_split({"a": "train", "b": "train"})
+    images.add("a")
+    empty = images.mask("empty", np.zeros((36, 40, 6), np.uint8))
+    first, second = images.submit(site.state, "a"), images.submit(site.state, "a", empty, author="bob")
+    other = images.submit(site.state, "b")
+
+    def used() -> list[str]:
+        return [c["id"] for c in client.get("/corrections").json()["corrections"] if c["used"]]
+
+    assert used() == [second.id, other.id]
+    assert client.post(f"/corrections/{first.id}/choose", headers={"x-role": "annotator"}).status_code == 403
+    refused(client.post("/corrections/c0/choose"), 404, "NotFound", "c0")
+    assert client.post(f"/corrections/{first.id}/choose").json()["used"]
+    assert used() == [first.id, other.id]
+    assert [c.id for c in site.state.corrections.newest("train")] == [first.id, other.id]
+    assert len(client.get("/corrections").json()["corrections"]) == 3, "both are kept"
+    third = images.submit(site.state, "a")
+    assert used() == [other.id, third.id]
+
+
 @pytest.mark.parametrize("body", [{"steps": 0}, {"steps": "many"}, {"seed": -1}, {"typo": 1}])
 def test_wrong_settings_are_refused(client: TestClient, body: dict[str, Any]) -> None:
     assert client.post("/learning", json=body).status_code == 422
