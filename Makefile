@@ -5,7 +5,7 @@ SLICER_PYTHON := .venv-slicer/bin/python
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 ARGS ?=
 
-.PHONY: help demo test test-quick test-slow test-slicer lint format bench bench-interactive bench-effort bench-gate environment environment-slicer requirements clean
+.PHONY: help demo test test-quick test-slow test-slicer lint format bench bench-interactive bench-effort bench-gate bench-slicer environment environment-slicer requirements clean
 
 help:
 	@echo "make demo   set everything up, run three sites and a federation; report in demo-out/"
@@ -53,6 +53,9 @@ bench-interactive: environment
 
 bench-effort: environment
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.effort $(ARGS)
+
+bench-slicer: environment-slicer
+	$(SLICER_PYTHON) bench/slicer_panel.py --out bench/results/slicer.json $(ARGS)
 
 bench-gate: environment
 	$(BIN)/python -m bench.gate_power

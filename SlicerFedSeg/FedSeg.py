@@ -132,10 +132,10 @@ class FedSegWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMixin
     def cleanup(self):
         """Stop everything (called when the module is reloaded or Slicer ends)."""
         if self.logic is not None:
-            self.timer.stop()
             for section in self.sections:
                 section.close()
             self.controller.close()
+            self.timer.stop()  # last: saying good-bye to the site has woken it
         self.removeObservers()
 
     def onTick(self):

@@ -87,6 +87,7 @@ class Controller:
         names = ("actions", "watching", "prompts", "propagation", "outbox", "work list", "local site", "versions")
         self._lanes = tuple(Lane(name, self._mailbox) for name in names)
         self._folder = tempfile.TemporaryDirectory(prefix="fedseg-", dir=folder, ignore_cleanup_errors=True)
+        self._closed = False
         self._scene = scene
         self._panel = Panel(self._mailbox, self._lanes[0], changed)
         self.settings = Settings(store)
@@ -137,6 +138,8 @@ class Controller:
     @property
     def active(self) -> bool:
         """True while :meth:`tick` has anything to do; the widget's timer runs only then."""
+        if self._closed:
+            return False
         return self.connection.watch is not None or self._mailbox.pending > 0 or bool(self.view.waiting)
 
     @property
@@ -146,6 +149,8 @@ class Controller:
 
     def tick(self) -> None:
         """Deliver results and poll if due; every 50 ms from the GUI thread (see worker.py for why it waits)."""
+        if self._closed:
+            return
         if self.connection.watch is not None:
             self.connection.watch.tick()
         self.posting.tick()
@@ -191,6 +196,7 @@ class Controller:
 
     def close(self) -> None:
         """Stop everything and remove temporary files; the scene keeps the person's work."""
+        self._closed = True
         self._panel.drop_job()
         self.casework.forget()
         self.posting.leave()

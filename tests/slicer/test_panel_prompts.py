@@ -355,6 +355,16 @@ def test_leaving_the_case_ends_the_session(live: PanelDriver, peer: SitePeer) ->
     assert not shown(live, "tumour").any()
 
 
+def test_taking_the_panel_down_while_prompting_stops_everything(live: PanelDriver, peer: SitePeer) -> None:
+    peer.hold("POST", "/sessions/s1/prompts")
+    tap(live, (14, 10, 6))
+    live.until(lambda: peer.count("POST", "/sessions/s1/prompts"), "for the request")
+    live.widget.cleanup()
+    assert not live.widget.timer.active
+    live.widget.onTick()  # a tick that was due already
+    assert not live.widget.timer.active
+
+
 def test_a_sign_in_that_runs_out_while_prompting_can_be_renewed(live: PanelDriver, peer: SitePeer) -> None:
     tap(live, (14, 10, 6))
     settle(live)

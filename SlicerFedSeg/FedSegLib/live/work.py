@@ -190,15 +190,18 @@ class LiveWork:
         if ask.kind is Kind.OPEN:
             self._next()
             return
-        session = self._session
+        session, agreed = self._session, self._agreed
         try:
-            edits = self._edits(canvas) if ask.kind is not Kind.CHANGES else []
+            edited = self._edited(canvas) if ask.kind is not Kind.CHANGES else None
+            schema = self._connection.site().schema
         except FedSegError as error:
             self._failed(ask, error)
             return
         calls = self._calls()
 
         def work(cancel: CancelSwitch, report: Report) -> Outcome:
+            # comparing whole volumes takes a while; nobody else touches either array before this job has ended
+            edits = edits_between(agreed, edited, schema) if agreed is not None and edited is not None else []
             return carry_out(calls, session.id, edits, ask, consent, cancel)
 
         self._run(work, lambda outcome: self._came(canvas, ask, outcome), lambda error: self._failed(ask, error))
@@ -245,14 +248,14 @@ class LiveWork:
         job = self._lane.submit(work, ended, broke)
         self._job = job
 
-    def _edits(self, canvas: LiveCanvas) -> list[Prompt]:
-        """What the person changed since the last answer, as the new state of each label within a box."""
+    def _edited(self, canvas: LiveCanvas) -> Array | None:
+        """The case's labels, if the person touched them since the last answer."""
         stamp = canvas.stamp()
-        if stamp == self._stamp or self._agreed is None:
-            return []
-        edits = edits_between(self._agreed, canvas.labels(), self._connection.site().schema)
+        if stamp == self._stamp:
+            return None
+        labels = canvas.labels()
         self._stamp = stamp
-        return edits
+        return labels
 
     def _came(self, canvas: LiveCanvas, ask: Ask, outcome: Outcome) -> None:
         for answer in outcome.edits:

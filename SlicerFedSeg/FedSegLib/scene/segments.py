@@ -116,12 +116,14 @@ def write_masks(
 
 
 def case_labels(segmentation: Any, volume: Any, schema: LabelSchema) -> Array:
-    """A copy of the schema's structures as label values; where they overlap, the later one of the schema."""
+    """A copy of the structures as label values; where they overlap, the later one of the schema.
+
+    It may also hold values of segments outside the schema.
+    """
     present = named_segments(segmentation, schema)
     shared = _shared_labelmap(segmentation, volume, schema, present)
     if shared is not None:
-        now = _voxels(shared)
-        return np.where(np.isin(now, list(schema.values().values())), now, 0).astype(np.uint8)
+        return np.array(_voxels(shared), dtype=np.uint8)  # values of other segments are nobody's label
     labels = np.zeros(shape_kji(volume), np.uint8)
     for name, key in present:
         labels[segment_mask(segmentation, key, volume)] = schema.values()[name]
@@ -144,7 +146,7 @@ def write_box(
     present = named_segments(segmentation, schema, add_missing=True)
     shared = _shared_labelmap(segmentation, volume, schema, present)
     if shared is None:
-        labels = case_labels(segmentation, volume, schema)
+        labels = case_labels(segmentation, volume, schema)  # laid out anew: other segments keep their own labelmap
         labels[box] = np.where(changed, voxels, labels[box])
         lay_out(segmentation, volume, schema, labels)
         return
