@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
+from fed_backend.encoding import dequantised, quantised
 from fed_backend.errors import PayloadError
 from fed_backend.plan import Plan
 
-__all__ = ["PayloadHeader", "Tensors", "check", "decode", "encode", "read_header"]
+__all__ = ["PayloadHeader", "Tensors", "check", "decode", "encode", "encode_update", "read_header"]
 
 Tensors = dict[str, npt.NDArray[Any]]
 """Tensor name -> array; float32 once decoded."""
@@ -53,6 +54,8 @@ class PayloadHeader(BaseModel):
         examples: training cases behind the tensors; weights the average.
         parent_sha256: digest of the payload that training started from; empty for the first one.
         metrics: figures beside the tensors (Dice, seconds, loss); finite numbers only.
+        scales: tensor -> step of its int8 values, which are then differences from the payload that
+            training started from; empty where tensors are sent as they are.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -68,12 +71,62 @@ class PayloadHeader(BaseModel):
     examples: int = Field(default=0, ge=0)
     parent_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     metrics: dict[str, float] = Field(default_factory=dict)
+    scales: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """The header as it is written: older versions read what does not need newer fields."""
+        return self.model_dump(exclude=None if self.scales else {"scales"})
 
 
-def encode(header: PayloadHeader, tensors: Mapping[str, npt.NDArray[Any]]) -> bytes:
-    """Serialise ``tensors`` as float32 under ``header``; equal input gives equal bytes."""
-    arrays = {name: np.ascontiguousarray(tensors[name], dtype="<f4") for name in sorted(tensors)}
-    return save(arrays, metadata={"fedseg": json.dumps(header.model_dump(), sort_keys=True)})
+def encode(
+    header: PayloadHeader,
+    tensors: Mapping[str, npt.NDArray[Any]],
+    *,
+    half: bool = False,
+    exact: tuple[str, ...] = (),
+) -> bytes:
+    """Serialise ``tensors`` as float32 under ``header``; equal input gives equal bytes.
+
+    Args:
+        header: its ``scales`` name the tensors that are int8 steps.
+        tensors: by name.
+        half: as float16 instead, rounded to even.
+        exact: prefixes of names that stay float32 all the same.
+
+    Raises:
+        PayloadError: a value that float16 cannot hold.
+    """
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for name in sorted(tensors):
+        dtype = "i1" if name in header.scales else "<f2" if half and not name.startswith(exact) else "<f4"
+        with np.errstate(over="ignore"):
+            arrays[name] = np.ascontiguousarray(tensors[name], dtype=dtype)
+        if dtype == "<f2" and np.isinf(arrays[name]).any() and np.isfinite(tensors[name]).all():
+            raise PayloadError(f"tensor {name!r} holds a value above 65504, which float16 cannot", "send float32")
+    return save(arrays, metadata={"fedseg": json.dumps(header.as_json(), sort_keys=True)})
+
+
+def encode_update(
+    header: PayloadHeader, tensors: Tensors, plan: Plan, *, start: Tensors, residual: Tensors, exact: tuple[str, ...]
+) -> tuple[bytes, Tensors]:
+    """Serialise an update as the plan says.
+
+    Args:
+        header: of the update.
+        tensors: what is shared.
+        plan: decides about the encoding.
+        start: what the hub sent; empty in the first round of a federation, when float16 stands for int8.
+        residual: what int8 lost in the round before.
+        exact: prefixes of names that are always sent as float32.
+
+    Returns:
+        The payload, and what it lost; empty unless it is int8.
+    """
+    if plan.encoding != "int8" or not start:
+        return encode(header, tensors, half=plan.encoding != "float32", exact=exact), {}
+    small = {name: tensor for name, tensor in tensors.items() if not name.startswith(exact)}
+    steps, scales, lost = quantised(small, start, residual)
+    return encode(header.model_copy(update={"scales": scales}), {**tensors, **steps}), lost
 
 
 def read_header(data: bytes) -> PayloadHeader:
@@ -98,11 +151,16 @@ def read_header(data: bytes) -> PayloadHeader:
         raise PayloadError("payload has no fedseg header", hint) from None
 
 
-def decode(data: bytes) -> tuple[PayloadHeader, Tensors]:
+def decode(data: bytes, start: Tensors | None = None) -> tuple[PayloadHeader, Tensors]:
     """Read header and tensors; every tensor comes back as float32.
 
+    Args:
+        data: the payload.
+        start: what differences are taken from: the tensors of the payload that training started from.
+
     Raises:
-        PayloadError: malformed, or a dtype other than float32, float16, bfloat16 or int8.
+        PayloadError: malformed, a dtype other than float32, float16, bfloat16 or int8, or differences
+            from something else.
     """
     header = read_header(data)
     try:
@@ -122,7 +180,21 @@ def decode(data: bytes) -> tuple[PayloadHeader, Tensors]:
         if entry["dtype"] == "BF16":  # the upper half of a float32
             raw = (raw.astype("<u4") << 16).view("<f4")
         tensors[name] = raw.astype(np.float32)
-    return header, tensors
+    return header, _summed(header, tensors, start or {})
+
+
+def _summed(header: PayloadHeader, tensors: Tensors, start: Tensors) -> Tensors:
+    """Differences added to where they start."""
+    if not header.scales:
+        return tensors
+    try:
+        steps = {name: tensors[name] for name in header.scales}
+        return {**tensors, **dequantised(steps, header.scales, start)}
+    except (KeyError, ValueError) as error:
+        raise PayloadError(
+            f"payload from {header.site!r} holds differences that do not fit what they start from: {error}",
+            "ask the site to send it again",
+        ) from None
 
 
 def check(
@@ -134,6 +206,7 @@ def check(
     federation_round: str | None = None,
     round: int | None = None,
     keys: frozenset[str] | None = None,
+    start: Tensors | None = None,
 ) -> tuple[PayloadHeader, Tensors]:
     """Decode a payload and refuse it unless it is exactly what was asked for.
 
@@ -147,6 +220,7 @@ def check(
         federation_round: the run expected; ``None`` accepts any.
         round: the round expected; ``None`` accepts any.
         keys: tensor names expected; ``None`` means all that the plan lists.
+        start: what int8 differences are taken from.
 
     Returns:
         The header and the float32 tensors.
@@ -178,7 +252,9 @@ def check(
                 f"payload from {header.site!r} has {what} {_short(got)}, expected {_short(expected)}",
                 "both ends must hold the same plan and be in the same round",
             )
-    header, tensors = decode(data)
+    if header.scales and (plan.encoding, kind) != ("int8", "update"):
+        raise PayloadError(f"payload from {header.site!r} holds int8 differences, which the plan does not allow")
+    header, tensors = decode(data, start)
     expected_keys = frozenset(plan.adapter) if keys is None else keys
     if missing := sorted(expected_keys - tensors.keys()):
         raise PayloadError(f"payload from {header.site!r} lacks tensor {missing[0]!r} ({len(missing)} missing)")

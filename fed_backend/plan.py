@@ -38,6 +38,7 @@ LabelSchema = dict[str, Annotated[int, Field(ge=1, le=255)]]
 
 _LATER: dict[str, Any] = {
     "alternatives": [],
+    "encoding": "float32",
     "gate_confidence": 0.5,
     "gate_case_floor": -1.0,
     "gate_label_floor": -1.0,
@@ -144,6 +145,8 @@ class Plan(_Frozen):
         gate_case_floor: lowest change of Dice on one case; a site may ask for more.
         gate_label_floor: lowest change of a label's mean Dice; a site may ask for more.
         starters: sites that may start and stop rounds; empty means every member.
+        encoding: how tensors travel. ``float16``: both ways. ``int8``: updates as differences with
+            error feedback, what the hub sends as float16.
         alternatives: further methods that rounds may be started with. Members consent to them with
             the plan: method, settings and tensors vary within this list and nothing else does.
     """
@@ -166,6 +169,7 @@ class Plan(_Frozen):
     gate_case_floor: float = Field(default=-1.0, ge=-1, le=0)
     gate_label_floor: float = Field(default=-1.0, ge=-1, le=0)
     starters: tuple[str, ...] = ()
+    encoding: Literal["float32", "float16", "int8"] = "float32"
     alternatives: tuple[MethodSpec, ...] = ()
 
     @model_validator(mode="after")

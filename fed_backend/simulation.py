@@ -115,7 +115,7 @@ def _round(
 ) -> SimulatedRound:
     done, began = SimulatedRound(number), time.perf_counter()
 
-    def train(name: str) -> tuple[str, str]:
+    def train(name: str) -> tuple[str, str, str]:
         begun = aggregator.begin(run, number, last.get(name))
         done.bytes_down[name] = len(begun)
         try:
@@ -123,17 +123,18 @@ def _round(
             aggregator.check(update, name, run, number, begun)
         except FedSegError as error:
             done.failed[name] = str(error)
-            return name, ""
+            return name, "", ""
         done.bytes_up[name] = len(update)
-        return name, store.put(update)
+        return name, store.put(update), store.put(begun)
 
-    updates = {name: digest for name, digest in pool.map(train, present) if digest}
+    trained = [row for row in pool.map(train, present) if row[1]]
+    updates, begun = {name: digest for name, digest, _ in trained}, {name: digest for name, _, digest in trained}
     if len(updates) < quorum:
         reasons = "; ".join(f"{name}: {why}" for name, why in sorted(done.failed.items()))
         raise FederationError(f"round {number + 1} has {len(updates)} updates and needs {quorum} ({reasons})")
     aggregated = time.perf_counter()
     try:
-        offers, for_all = aggregator.combine(run, number, store.view(updates))
+        offers, for_all = aggregator.combine(run, number, store.view(updates), store.view(begun))
     except ValueError as error:
         raise FederationError(f"the updates of round {number + 1} cannot be combined: {error}") from None
     aggregating = time.perf_counter() - aggregated

@@ -120,6 +120,9 @@ def plan() -> None:
 @click.option("--out", type=_PATH, required=True, help="File to write.")
 @click.option("--name", default="federation", show_default=True)
 @click.option("--method", default="fedavg", show_default=True, help='With settings: "fedsca:share=0.25;tau=0.2".')
+@click.option(
+    "--encoding", type=click.Choice(["float32", "float16", "int8"]), default="float32", help="How tensors travel."
+)
 @click.option("--also", multiple=True, help="Method that rounds may be started with too; repeatable.")
 @click.option("--rounds", type=click.IntRange(1, 1000), default=3, show_default=True)
 @click.option("--quorum", type=click.IntRange(1), default=1, show_default=True, help="Updates that a round needs.")

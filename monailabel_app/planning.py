@@ -36,12 +36,14 @@ def build_plan(
     proximal: float | None = None,
     travels: tuple[str, ...] = (),
     also: tuple[str, ...] = (),
+    encoding: str = "float32",
     **shape: Any,
 ) -> Plan:
     """A plan whose adapter layout and base digest come from the model itself.
 
     Args:
         method: name of a method, and its settings; see :func:`parse_method`.
+        encoding: how tensors travel.
         also: methods that rounds may be started with too, written in the same way.
         shape: further fields of :class:`~fed_backend.plan.ModelSpec`; ``None`` keeps the default.
 
@@ -66,6 +68,7 @@ def build_plan(
         "round_deadline_s": round_deadline,
         "gate_margin": gate_margin,
         "starters": starters,
+        "encoding": encoding,
     }
     checked = parse_plan(draft, "the plan")
     segmenter = build_segmenter(checked.model, labels, checkpoint=checkpoint)
@@ -156,7 +159,8 @@ def summary(loaded: Plan) -> str:
     """A plan in a few lines, with the size of what travels."""
     model, training = loaded.model, loaded.training
     numbers = sum(prod(shape) for shape in loaded.adapter.values())
-    size = f"{numbers * 4 / 2**20:.2f} MiB a way per site and round"
+    up, down = (numbers * {"float32": 4, "float16": 2, "int8": n}[loaded.encoding] / 2**20 for n in (1, 2))
+    size = f"at most {up:.2f} MiB up and {down:.2f} MiB down per site and round ({loaded.encoding})"
     lines = {
         "plan": f"{loaded.name}, sha256 {loaded.sha256}",
         "method": "; or ".join(_shown(spec) for spec in (loaded.method, *loaded.alternatives)),

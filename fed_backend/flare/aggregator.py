@@ -10,7 +10,7 @@ from safetensors.numpy import load, save
 
 from fed_backend.errors import FederationError
 from fed_backend.flare.round_payloads import aggregate_payloads, check_update, global_payload
-from fed_backend.methods import StatefulMethod, build_method
+from fed_backend.methods import StatefulMethod, build_method, exact_of
 from fed_backend.payload import Tensors, decode
 from fed_backend.plan import Plan
 
@@ -64,7 +64,7 @@ class Aggregator:
 
     def begin(self, run: str, round_: int, last: bytes | None) -> bytes:
         """Where a site begins a round: at the last aggregate for it, or ``None`` at its base adapter."""
-        return global_payload(self._plan, run, round_, last)
+        return global_payload(self._plan, run, round_, last, exact_of(self._method))
 
     def check(self, data: bytes, site: str, run: str, round_: int, begun: bytes) -> None:
         """Refuse an update that is not what ``site`` was asked for with ``begun``.
@@ -74,7 +74,9 @@ class Aggregator:
         """
         check_update(data, self._plan, self._method.shared_keys(), site, run, round_, begun)
 
-    def combine(self, run: str, round_: int, updates: Mapping[str, bytes]) -> tuple[dict[str, bytes], bytes | None]:
+    def combine(
+        self, run: str, round_: int, updates: Mapping[str, bytes], begun: Mapping[str, bytes]
+    ) -> tuple[dict[str, bytes], bytes | None]:
         """The offers of a round; see :func:`~fed_backend.flare.round_payloads.aggregate_payloads`.
 
         Raises:
@@ -82,7 +84,7 @@ class Aggregator:
         """
         before = self.state()
         try:
-            return aggregate_payloads(self._plan, self._method, run, round_, updates)
+            return aggregate_payloads(self._plan, self._method, run, round_, updates, begun)
         except BaseException:
             self.restore(before)
             raise

@@ -325,9 +325,9 @@ class Coordinator:
     def _aggregate(self) -> None:
         run = self._run
         assert run is not None
-        updates = self._store.view(self._saved.updates)
+        updates, begun = self._store.view(self._saved.updates), self._store.view(self._saved.globals)
         try:
-            offers, for_all = self._aggregator.combine(run.id, run.round, updates)
+            offers, for_all = self._aggregator.combine(run.id, run.round, updates, begun)
         except (FedSegError, ValueError) as error:
             self._end("failed", f"the updates of round {run.round + 1} cannot be combined: {error}")
             return

@@ -20,7 +20,7 @@ from fed_backend.methods.gcml import GCML
 from fed_backend.methods.pfedsam import PFedSAM
 from fed_backend.plan import Plan
 
-__all__ = ["GOSSIP", "METHODS", "Method", "StatefulMethod", "Update", "build_method", "check_methods"]
+__all__ = ["GOSSIP", "METHODS", "Method", "StatefulMethod", "Update", "build_method", "check_methods", "exact_of"]
 
 METHODS: dict[str, Callable[[Plan], Method]] = {
     "fedavg": FedAvg,
@@ -67,3 +67,8 @@ def check_methods(plan: Plan) -> None:
         return
     for name in plan.methods:
         build_method(plan.under(name))
+
+
+def exact_of(method: Method) -> tuple[str, ...]:
+    """Prefixes of the tensors that a method needs as float32, whatever encoding the plan names."""
+    return tuple(getattr(method, "exact", ()))

@@ -122,6 +122,8 @@ class FedSM:
     """
 
     name = "fedsm"
+    exact = (FIRST_MOMENT, SECOND_MOMENT, SELECTOR_STEPS)
+    """Squared gradients are below what float16 can hold, and Adam divides by their roots."""
 
     def __init__(self, plan: Plan) -> None:
         names = ("sites", "lambda", "gamma", "weights", "selector_steps", "selector_rate", "lora_average")

@@ -169,7 +169,8 @@ class Participant:
             method=plan.method.name,
             examples=len(self._state.corrections.usable(self._state.corrections.newest("train"))),
         )
-        return encode(header, {name: tensors[name] for name in method.shared_keys()})
+        shared = {name: tensors[name] for name in method.shared_keys()}
+        return encode(header, shared, half=plan.encoding != "float32")
 
     def visit(self, data: bytes, sender: str) -> dict[str, Any]:
         """Let a visiting model and this site's own learn from each other; what results passes the gate.

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from fed_backend.methods import build_method
-from fed_backend.payload import PayloadHeader, Tensors, encode
+from fed_backend.methods import build_method, exact_of
+from fed_backend.payload import PayloadHeader, Tensors, encode_update
 from fed_backend.plan import Plan
 from monailabel_app.federation.halves import SiteHalf, Work, half_of
 from monailabel_app.federation.participant import Kind, open_request
@@ -32,12 +32,14 @@ class Trained:
     Attributes:
         reply: payload of kind ``update``.
         local: what was trained and stays here.
+        lost: what the encoding of the reply rounded away, to be added to the next one.
         metrics: figures of the training, as in the reply.
         figures: the same with all losses, without tensors.
     """
 
     reply: bytes
     local: Tensors
+    lost: Tensors
     metrics: dict[str, float]
     figures: Finetuned
 
@@ -83,11 +85,21 @@ class SiteRound:
         segmenter: Segmenter,
         cases: Sequence[tuple[Volume, Labelmap]],
         start: Tensors,
+        residual: Tensors,
         seed: int,
         progress: Progress = no_progress,
         on_loss: Callable[[float], None] = lambda loss: None,
     ) -> Trained:
         """Train for the round and make the reply; equal arguments give equal tensors.
+
+        Args:
+            segmenter: its adapter is changed.
+            cases: training cases.
+            start: from :meth:`start`.
+            residual: what this site's update of the round before lost to its encoding.
+            seed: of this round at this site.
+            progress: called after each step.
+            on_loss: called with each loss.
 
         Raises:
             AdapterError: training diverged.
@@ -100,7 +112,8 @@ class SiteRound:
         metrics = {"seconds": round(seconds, 3), "steps": float(len(work.losses))}
         if work.losses:
             metrics["loss"] = float(work.losses[-1])
-        shared = build_method(self.plan).shared_keys()
+        method = build_method(self.plan)
+        shared = method.shared_keys()
         header = PayloadHeader(
             kind="update",
             plan_sha256=self.plan.sha256,
@@ -113,6 +126,9 @@ class SiteRound:
             parent_sha256=hashlib.sha256(self._data).hexdigest(),
             metrics=metrics,
         )
-        reply = encode(header, {name: tensors[name] for name in shared})
+        sent = {name: tensors[name] for name in shared}
+        reply, lost = encode_update(
+            header, sent, self.plan, start=self.shared, residual=residual, exact=exact_of(method)
+        )
         local = {name: tensor for name, tensor in tensors.items() if name not in shared}
-        return Trained(reply, local, metrics, Finetuned({}, work.losses, seconds, len(work.losses)))
+        return Trained(reply, local, lost, metrics, Finetuned({}, work.losses, seconds, len(work.losses)))

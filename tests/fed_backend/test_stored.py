@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from builders import plan, tensors
 
-from fed_backend.payload import check, read_header
+from fed_backend.payload import check, decode, encode, read_header
 from fed_backend.plan import load_plan
 
 sys.path.insert(0, str(Path(__file__).parent / "flare"))
@@ -31,6 +31,14 @@ def test_a_payload_stays_readable(kind: str) -> None:
     assert (header.round, header.federation_round, header.examples) == (0, "run1", 4)
     for name, tensor in tensors(1, plan(name="stored", quorum=2)).items():
         np.testing.assert_array_equal(received[name], tensor)
+
+
+@pytest.mark.parametrize("kind", ["update", "aggregate", "global"])
+def test_what_needs_nothing_new_is_written_as_before(kind: str) -> None:
+    """So that a site of the version before can read it."""
+    data = (STORED / f"{kind}.safetensors").read_bytes()
+    header, received = decode(data)
+    assert encode(header, received) == data
 
 
 def test_the_first_request_of_a_federation_stays_readable() -> None:

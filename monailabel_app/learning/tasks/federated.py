@@ -30,6 +30,7 @@ def federated_train(bench: Workbench, job: Job) -> tuple[dict[str, Any], str]:
     """Train for a round from what the hub sent; the result names the reply."""
     request, segmenter, store = _open(bench, job, "global")
     header, local = request.header, _local_part(bench, request.plan)
+    residual = LocalPart(bench.state.folder / "local" / f"{request.plan.sha256}-residual")
     corrections, _ = bench.training_cases()
     start = request.start(
         store.load(store.base()), store.load(store.champion()), local.before(header.federation_round, header.round)
@@ -39,13 +40,15 @@ def federated_train(bench: Workbench, job: Job) -> tuple[dict[str, Any], str]:
         segmenter,
         [bench.state.corrections.load(c) for c in corrections],
         start,
+        residual.before(header.federation_round, header.round),
         mix_seed(request.plan.training.seed, bench.setup.site_name, header.round),
         meter.phase("train", "running", f"training on {len(corrections)} corrected case(s)"),
         meter.losses.append,
     )
     bench.figures(job, trained.figures)
-    if trained.local:
-        local.keep(header.federation_round, header.round, trained.local)
+    for part, tensors in ((local, trained.local), (residual, trained.lost)):
+        if tensors:
+            part.keep(header.federation_round, header.round, tensors)
     message = f"trained on {len(corrections)} corrected case(s) for round {header.round}"
     kept = bench.state.exchanges.keep(trained.reply)
     return {"reply": kept, "examples": len(corrections), **trained.metrics}, message

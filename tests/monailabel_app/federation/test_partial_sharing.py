@@ -11,7 +11,7 @@ from sites import NORMALISATION, SiteOnDisk, payload, unet_plan
 
 from fed_backend.errors import PayloadError
 from fed_backend.methods import build_method
-from fed_backend.payload import Tensors
+from fed_backend.payload import Tensors, check
 from monailabel_app.federation.local_part import LocalPart
 from monailabel_app.federation.site_round import SiteRound
 
@@ -86,3 +86,23 @@ def test_a_round_trained_again_starts_where_it_started_before(tmp_path: Path) ->
     again.keep("run1", 5, {"w": np.full(3, 7, np.float32)})
     assert (again.latest()["w"][0], again.before("run1", 5)["w"][0]) == (7, 4)
     assert len(list((tmp_path / "local").iterdir())) == 4
+
+
+@pytest.mark.slow
+def test_a_site_sends_int8_differences_and_what_they_lost_the_next_time(tmp_path: Path) -> None:
+    plan = unet_plan("fedavg", encoding="int8")
+    site = SiteOnDisk(tmp_path, "north", plan, CASES)
+    header, first = site.train(payload(plan, "global"))
+    assert not header.scales, "the hub has sent nothing to take a difference from"
+    request = payload(plan, "global", first, round_=1)
+    reply = site.state.exchanges.read(site.job("federated_train", request)["reply"])
+    header, received = check(reply, plan, kind="update", start=first)
+    assert header.scales.keys() == plan.adapter.keys()
+    lost = LocalPart(site.state.folder / "local" / f"{plan.sha256}-residual").latest()
+    twin = SiteOnDisk(tmp_path / "twin", "north", unet_plan("fedavg"), CASES)
+    exact = twin.train(payload(twin.plan, "global", first, round_=1))[1]
+    for name, scale in header.scales.items():
+        assert np.abs(lost[name]).max() <= 0.5001 * scale
+        np.testing.assert_allclose(received[name] + lost[name], exact[name], atol=1e-6)
+    site.state.close()
+    twin.state.close()
