@@ -56,7 +56,7 @@ def main() -> int:
     steps = options.steps or (100 if options.full else 40)
     found: dict[str, Any] = {"full": options.full, "seed": options.seed, "steps": steps, "torch": torch.__version__}
     places = sites(options.data, full=options.full)
-    found["base"] = base(options.data, places, pictures=60 if options.full else 16)
+    found["base"] = base(options.data, places, pictures=60 if options.full else 12)
     found["effort"] = {site.name: effort(site, steps, options.seed, 2 if options.full else 1) for site in places}
     found["minutes"] = round((time.monotonic() - started) / 60, 1)
     RESULTS.mkdir(exist_ok=True)

@@ -48,7 +48,7 @@ _VIT_B = SamShape(768, 12, 12, (2, 5, 8, 11), 14, 16, 256, 2048, True, 1024)
 SHAPES: dict[str, SamShape] = {
     # patch 8: masks of 128 x 128 from 256 pixels, where patch 16 would give 64 x 64; one global block,
     # which costs as much as five windowed ones
-    "sam_tiny": SamShape(128, 6, 2, (3,), 8, 8, 128, 512, False, 256),
+    "sam_tiny": SamShape(128, 6, 2, (3,), 8, 8, 128, 512, False, 256, draws_prompts=True),
     "sam_vit_b": _VIT_B,
     "medsam": _VIT_B,
 }
