@@ -15,6 +15,7 @@ import click
 from fed_backend import __version__
 from fed_backend.errors import FedSegError
 from fed_backend.flare.commands import courier, hub, provision
+from fed_backend.flare.federation_commands import federation
 
 __all__ = ["fedseg", "main"]
 
@@ -66,7 +67,7 @@ def fedseg() -> None:
     """Segmentation that learns from corrections at each hospital and federates what was learned."""
 
 
-for _command in (provision, hub, courier):
+for _command in (provision, federation, hub, courier):
     fedseg.add_command(_command)
 
 

@@ -109,6 +109,36 @@ def user(file: Path, name: str, role: Any) -> None:
     click.echo(f"{name} is {role} in {file}")
 
 
+@site.command("join")
+@click.argument("source", type=_PATH)
+@click.option("--out", type=_PATH, help="Folder to create from an invitation.")
+@click.option("--certificate", type=_PATH, help="The signed certificate; completes the kit SOURCE.")
+@_plainly
+def join(source: Path, out: Path | None, certificate: Path | None) -> None:
+    """Join a federation: SOURCE is its invitation (with --out), or this site's kit.
+
+    Makes the site's private key, which never leaves the kit, and the request for a certificate. On a kit without
+    --certificate it writes the request again, for the next certificate.
+    """
+    from fed_backend.flare.joining import complete, request_file, unpack, write_request
+    from fed_backend.flare.kit import load_kit
+
+    if source.is_dir():
+        kit = load_kit(source, "site")
+        if certificate is not None:
+            complete(kit, certificate)
+            click.echo(f"{kit.name} has joined the federation of plan {kit.plan.name!r}; next: fedseg plan approve,")
+            click.echo(f"fedseg courier start {source}")
+            return
+        write_request(kit)
+    elif out is None or certificate is not None:
+        raise FedSegError("an invitation needs a folder for the kit", "give --out KIT, and the certificate later")
+    else:
+        kit = unpack(source, out)
+    click.echo(f"request: {request_file(kit)}  (not secret; send it to the hub's administrator)")
+    click.echo(f"then:    fedseg site join {source if source.is_dir() else out} --certificate FILE")
+
+
 @click.group()
 def plan() -> None:
     """Make and read the plan that all sites of a federation hold."""

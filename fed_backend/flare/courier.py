@@ -6,25 +6,21 @@ and carries payloads. The address and the token's place are handed over in a fil
 
 from __future__ import annotations
 
-import datetime
 import json
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.x509.oid import NameOID
-
-from fed_backend.errors import FedSegError, ProvisionError
+from fed_backend.errors import FedSegError
+from fed_backend.flare.certificates import announce_expiry, check_certificate
 from fed_backend.flare.engine import client_command
 from fed_backend.flare.kit import COURIER_CONFIG, COURIER_READY, Kit, hold, remove_jobs, write_json_atomic
 from fed_backend.flare.processes import Child
 from fed_backend.flare.site_client import SiteClient, token_reader
 from fed_backend.flare.tls_check import serves
 
-__all__ = ["Courier", "check_certificate"]
+__all__ = ["Courier"]
 
 _STEP_S = 0.3
 _FIRST_BACKOFF_S, _MAX_BACKOFF_S = 1.0, 60.0
@@ -69,7 +65,7 @@ class Courier:
             ProvisionError: the kit's certificate is not this site's.
             FederationError: another courier runs from this kit.
         """
-        check_certificate(self._kit)
+        announce_expiry(self._kit.name, check_certificate(self._kit), self._say)
         with hold(self._kit.run / "lock", "a courier from this kit"):
             write_json_atomic(self._kit.run / COURIER_CONFIG, self._config)
             self._clean()
@@ -138,29 +134,3 @@ class Courier:
         except FedSegError as error:
             return str(error)
         return "hub and site server can be reached; waiting for the hub's job"
-
-
-def check_certificate(kit: Kit) -> None:
-    """Check that a kit's certificate is its member's own, signed by its federation, and valid today.
-
-    Raises:
-        ProvisionError: saying which of these it is not.
-    """
-    hint = "ask the hub's administrator for a new kit"
-    try:
-        certificate = x509.load_pem_x509_certificate((kit.folder / "startup" / "client.crt").read_bytes())
-        root = x509.load_pem_x509_certificate((kit.folder / "startup" / "rootCA.pem").read_bytes())
-    except (OSError, ValueError):
-        raise ProvisionError(f"the certificates in kit {kit.folder.name} cannot be read", hint) from None
-    names = [str(part.value) for part in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    if names != [kit.name]:
-        raise ProvisionError(f"the certificate in the kit of {kit.name!r} is that of {', '.join(names)!r}", hint)
-    try:
-        certificate.verify_directly_issued_by(root)
-    except (InvalidSignature, ValueError, TypeError):
-        raise ProvisionError(f"the certificate of {kit.name!r} was not signed by this federation", hint) from None
-    now = datetime.datetime.now(datetime.UTC)
-    if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
-        raise ProvisionError(
-            f"the certificate of {kit.name!r} is valid until {certificate.not_valid_after_utc:%Y-%m-%d} only", hint
-        )

@@ -29,7 +29,7 @@ from fed_backend.flare.aggregator import Aggregator
 from fed_backend.flare.kit import ADMIN_NAME, CLASSES, KIT_FORMAT, START, SUPERVISOR_NAME
 from fed_backend.plan import SITE_NAME, Plan, save_plan
 
-__all__ = ["provision"]
+__all__ = ["build", "check_site_name", "organisation", "provision"]
 
 HEARTBEAT_TIMEOUT_S = 20
 """After this many silent seconds FLARE drops a client; its own default of 600 is far too slow."""
@@ -40,7 +40,14 @@ _RESERVED = {"server", "hub", "admin", "all", "client", "relay"}
 
 
 def provision(
-    plan: Plan, sites: Sequence[str], out: Path, host: str = "localhost", port: int = 0, start: bytes | None = None
+    plan: Plan,
+    sites: Sequence[str],
+    out: Path,
+    host: str = "localhost",
+    port: int = 0,
+    start: bytes | None = None,
+    *,
+    inviting: bool = False,
 ) -> Path:
     """Write the kits of a new federation.
 
@@ -51,6 +58,7 @@ def provision(
         host: name under which the couriers reach the hub.
         port: TCP port of the hub; 0 picks a free one now.
         start: payload with the tensors that all sites start from; goes into the hub's kit.
+        inviting: members come later (:func:`.authority.invite`): there may be none yet.
 
     Returns:
         ``out``, resolved.
@@ -60,7 +68,9 @@ def provision(
         PlanError: a method of the plan cannot be built.
         FederationError: a method of the plan needs a start, and none is given that fits.
     """
-    _check_names(plan, sites)
+    _check_names(sites)
+    if not inviting:
+        _check_membership(plan, sites)
     for method in plan.methods:
         Aggregator(plan, method, start=start)
     _check_host(host)
@@ -75,9 +85,7 @@ def provision(
     port = port or _free_port()
     # Built beside the target and renamed at the end: an interrupted run leaves no half federation.
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
-        built = _build_kits(plan, sites, host, port, Path(scratch))
-        ready = Path(scratch) / "ready"
-        _arrange(built, plan, sites, host, port, ready)
+        ready = build(plan, sites, host, port, Path(scratch))
         if start is not None:
             (ready / "hub" / START).write_bytes(start)
         _keep_authority(Path(scratch), ready / "admin" / "authority")
@@ -87,19 +95,36 @@ def provision(
     return out
 
 
-def _check_names(plan: Plan, sites: Sequence[str]) -> None:
+def build(plan: Plan, sites: Sequence[str], host: str, port: int, scratch: Path) -> Path:
+    """Kits of a federation with an authority of its own, in a folder of ``scratch``; names are not checked."""
+    ready = scratch / "ready"
+    _arrange(_build_kits(plan, sites, host, port, scratch), plan, sites, host, port, ready)
+    return ready
+
+
+def check_site_name(site: str, others: Sequence[str] = ()) -> None:
+    """Check that a site may be called this beside ``others``.
+
+    Raises:
+        ProvisionError: it may not; says why.
+    """
+    hint = "use letters, digits, '-' and '_' (at most 63), starting with a letter or digit"
+    if not SITE_NAME.match(site):
+        raise ProvisionError(f"{site!r} cannot be a site name", hint)
+    if site.lower() in _RESERVED:
+        raise ProvisionError(f"site name {site!r} is reserved", "choose the hospital's or department's name")
+    if site.lower() in {other.lower() for other in others}:
+        raise ProvisionError(f"site {site!r} is named twice (upper and lower case count as equal)", hint)
+
+
+def _check_names(sites: Sequence[str]) -> None:
+    for number, site in enumerate(sites):
+        check_site_name(site, sites[:number])
+
+
+def _check_membership(plan: Plan, sites: Sequence[str]) -> None:
     if not sites:
         raise ProvisionError("a federation needs at least one site", "name each with --site NAME")
-    hint = "use letters, digits, '-' and '_' (at most 63), starting with a letter or digit"
-    folded: set[str] = set()
-    for site in sites:
-        if not SITE_NAME.match(site):
-            raise ProvisionError(f"{site!r} cannot be a site name", hint)
-        if site.lower() in _RESERVED:
-            raise ProvisionError(f"site name {site!r} is reserved", "choose the hospital's or department's name")
-        if site.lower() in folded:
-            raise ProvisionError(f"site {site!r} is named twice (upper and lower case count as equal)", hint)
-        folded.add(site.lower())
     if unknown := sorted(set(plan.starters) - set(sites)):
         raise ProvisionError(
             f"the plan lets {unknown[0]!r} start rounds, which is no member", "add it with --site or change the plan"
@@ -144,7 +169,7 @@ def _build_kits(plan: Plan, sites: Sequence[str], host: str, port: int, scratch:
     # One port for members and administration: one hole in the firewall.
     project.set_server(host, "hub", {"fed_learn_port": port, "admin_port": port})
     for site in sites:
-        project.add_client(site, _org(site), {})
+        project.add_client(site, organisation(site), {})
     for name in (SUPERVISOR_NAME, ADMIN_NAME):
         project.add_admin(name, "hub", {"role": "project_admin"})
     builders = [
@@ -159,7 +184,7 @@ def _build_kits(plan: Plan, sites: Sequence[str], host: str, port: int, scratch:
     return Path(context[CtxKey.CURRENT_PROD_DIR])
 
 
-def _org(site: str) -> str:
+def organisation(site: str) -> str:
     """FLARE wants an organisation of letters, digits and '_' only."""
     return re.sub(r"[^A-Za-z0-9_]", "_", site)
 
@@ -199,7 +224,7 @@ def _arrange(built: Path, plan: Plan, sites: Sequence[str], host: str, port: int
                 "format": KIT_FORMAT,
                 "role": role,
                 "name": name,
-                "org": "hub" if role == "hub" else _org(name),
+                "org": "hub" if role == "hub" else organisation(name),
                 "host": host,
                 "port": port,
                 "plan_sha256": plan.sha256,

@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 import psutil
 from in_process import start_payload
 
+from fed_backend.flare.authority import Authority
+from fed_backend.flare.joining import complete, request_file, unpack
 from fed_backend.flare.processes import stop_tree
 from fed_backend.flare.provisioning import provision
 from fed_backend.plan import Plan, parse_plan
@@ -68,7 +70,9 @@ class RunningFederation:
         self.folder = folder
         self.sites = sites
         self.plan = flare_plan(**changes)
-        self.kits = provision(self.plan, sites, folder / "federation", start=start_payload(self.plan))
+        start = start_payload(self.plan)
+        self.kits = provision(self.plan, sites[:-1], folder / "federation", start=start, inviting=True)
+        self._join(sites[-1])
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.urls: dict[str, str] = {}
         for number, site in enumerate(sites, start=1):
@@ -76,6 +80,15 @@ class RunningFederation:
             shutil.copy(self.kits / "sites" / site / "plan.json", self.peer(site))
             (self.peer(site) / "courier.token").write_text(f"token-of-{site}")
             self.configure(site, add=float(number), examples=number)
+
+    def _join(self, site: str) -> None:
+        """The last site makes its key itself and joins by invitation, request and certificate."""
+        authority, scratch = Authority(self.kits), self.folder / "joining"
+        scratch.mkdir()
+        (scratch / "invitation").write_bytes(authority.invite(site))
+        kit = unpack(scratch / "invitation", self.kits / "sites" / site)
+        (scratch / "certificate").write_bytes(authority.sign(request_file(kit)))
+        complete(kit, scratch / "certificate")
 
     # --- processes -------------------------------------------------------------------------
 

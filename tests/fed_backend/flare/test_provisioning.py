@@ -14,7 +14,7 @@ from cryptography import x509
 
 from fed_backend.cli import fedseg
 from fed_backend.errors import FederationError, ProvisionError
-from fed_backend.flare.courier import check_certificate
+from fed_backend.flare.certificates import check_certificate
 from fed_backend.flare.kit import CLASSES, hold, load_kit
 from fed_backend.flare.provisioning import provision
 from fed_backend.plan import save_plan

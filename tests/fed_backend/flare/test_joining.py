@@ -1,0 +1,263 @@
+"""Joining by three files, of which none is secret; and who cannot join."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import shutil
+import socket
+import ssl
+import stat
+import threading
+import zipfile
+from pathlib import Path
+
+import pytest
+from builders import plan
+from click.testing import CliRunner, Result
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
+
+from fed_backend.cli import fedseg
+from fed_backend.errors import ProvisionError
+from fed_backend.flare.authority import Authority
+from fed_backend.flare.certificates import announce_expiry, check_certificate
+from fed_backend.flare.joining import complete, request_file, unpack
+from fed_backend.flare.kit import Kit, load_kit
+from fed_backend.flare.provisioning import provision
+from fed_backend.plan import save_plan
+
+PLAN = plan(quorum=2, starters=["north"])
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A federation that nobody has joined yet, and an invitation for north."""
+    folder = tmp_path_factory.mktemp("joining")
+    provision(PLAN, [], folder / "federation", inviting=True)
+    (folder / "north.zip").write_bytes(Authority(folder / "federation").invite("north"))
+    return folder
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path) -> Path:
+    """A copy that a test may change."""
+    shutil.copytree(made, tmp_path / "own")
+    return tmp_path / "own"
+
+
+@pytest.fixture
+def kit(folder: Path) -> Kit:
+    return unpack(folder / "north.zip", folder / "kit")
+
+
+def joined(folder: Path, kit: Kit) -> Kit:
+    (folder / "north.crt").write_bytes(Authority(folder / "federation").sign(request_file(kit)))
+    complete(kit, folder / "north.crt")
+    return kit
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(fedseg, [str(argument) for argument in arguments])
+
+
+def request_for(name: str, bits: int = 2048) -> bytes:
+    """A request of a stranger with a key of its own."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=bits)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    return request.public_bytes(serialization.Encoding.PEM)
+
+
+def test_a_hospital_joins_with_four_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_plan(PLAN, Path("plan.json"))
+    for arguments in (
+        ("federation", "create", "--plan", "plan.json", "--out", "federation"),
+        ("federation", "invite", "federation", "north"),
+        ("site", "join", "north.fedseg.zip", "--out", "kit"),
+        ("federation", "sign", "federation", "kit/north.csr"),
+        ("site", "join", "kit", "--certificate", "kit/north.crt"),
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 0, result.output
+    check_certificate(load_kit("kit", "site"))
+    assert run("federation", "members", "federation").output.startswith("north\tuntil 20")
+
+
+def test_the_key_is_made_at_the_site_and_is_in_none_of_the_files(folder: Path, kit: Kit) -> None:
+    key = kit.folder / "startup" / "client.key"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    with zipfile.ZipFile(folder / "north.zip") as invitation:
+        sent = [invitation.read(name) for name in invitation.namelist()]
+    joined(folder, kit)
+    sent += [request_file(kit).read_bytes(), (folder / "north.crt").read_bytes()]
+    assert not any(b"PRIVATE" in data for data in sent)
+    elsewhere = [path for path in (folder / "federation").rglob("*") if path.is_file()]
+    assert not any(key.read_bytes()[100:200] in path.read_bytes() for path in elsewhere)
+
+
+def test_the_hub_serves_who_has_joined_and_nobody_else(folder: Path, kit: Kit) -> None:
+    startup = folder / "federation" / "hub" / "startup"
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(startup / "rootCA.pem"))
+    server.verify_mode = ssl.CERT_REQUIRED
+    server.load_cert_chain(startup / "server.crt", startup / "server.key")
+    joined(folder, kit)
+    own = kit.folder / "startup"
+    member = ssl.create_default_context(cafile=str(own / "rootCA.pem"))
+    member.load_cert_chain(own / "client.crt", own / "client.key")
+    assert greeted(server, member)
+    assert not greeted(server, ssl.create_default_context(cafile=str(own / "rootCA.pem")))
+
+
+def greeted(server: ssl.SSLContext, client: ssl.SSLContext) -> bool:
+    """Whether a TLS server with a context answers a client with another."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                try:
+                    with server.wrap_socket(connection, server_side=True) as secure:
+                        secure.sendall(b"welcome")
+                except OSError:
+                    pass
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            with (
+                socket.create_connection(listener.getsockname(), timeout=10) as raw,
+                client.wrap_socket(raw, server_hostname="localhost") as secure,
+            ):
+                return secure.recv(7) == b"welcome"
+        except OSError:
+            return False
+        finally:
+            thread.join(10)
+
+
+def test_a_kit_without_a_certificate_says_what_comes_next(kit: Kit) -> None:
+    with pytest.raises(ProvisionError, match="holds no certificate yet") as caught:
+        check_certificate(kit)
+    assert "north.csr" in caught.value.hint
+
+
+def test_only_invited_sites_are_signed_and_each_for_one_key(folder: Path, kit: Kit) -> None:
+    authority = Authority(folder / "federation")
+    stranger = folder / "stranger.csr"
+    stranger.write_bytes(request_for("south"))
+    with pytest.raises(ProvisionError, match="no invited site"):
+        authority.sign(stranger)
+    joined(folder, kit)
+    stranger.write_bytes(request_for("north"))
+    with pytest.raises(ProvisionError, match="another key"):
+        authority.sign(stranger)
+    authority.sign(request_file(kit))  # the same key again: the next certificate
+    authority.revoke("north")
+    with pytest.raises(ProvisionError, match="no invited site"):
+        authority.sign(request_file(kit))
+    authority.invite("north")
+    authority.sign(stranger)
+
+
+def test_a_request_that_was_tampered_with_or_is_weak_is_refused(folder: Path, kit: Kit) -> None:
+    authority = Authority(folder / "federation")
+    path = folder / "bad.csr"
+    for data in (b"", b"nonsense", request_for("north", bits=1024)):
+        path.write_bytes(data)
+        with pytest.raises(ProvisionError, match=r"no certificate request|2048 bits"):
+            authority.sign(path)
+    der = bytearray(x509.load_pem_x509_csr(request_file(kit).read_bytes()).public_bytes(serialization.Encoding.DER))
+    der[-1] ^= 1
+    path.write_bytes(x509.load_der_x509_csr(bytes(der)).public_bytes(serialization.Encoding.PEM))
+    with pytest.raises(ProvisionError, match="not signed with its own key"):
+        authority.sign(path)
+
+
+def test_a_certificate_that_is_not_this_kits_is_refused_and_the_good_one_stays(folder: Path, kit: Kit) -> None:
+    joined(folder, kit)
+    before = (kit.folder / "startup" / "client.crt").read_bytes()
+    authority = Authority(folder / "federation")
+    (folder / "south.zip").write_bytes(authority.invite("south"))
+    south = unpack(folder / "south.zip", folder / "south")
+    other = provision(plan(), ["north"], folder / "other") / "sites" / "north" / "startup" / "client.crt"
+    (folder / "south.crt").write_bytes(authority.sign(request_file(south)))
+    (folder / "text.crt").write_text("nonsense")
+    for path, why in (
+        (folder / "south.crt", "is that of 'south'"),
+        (other, "not signed by this federation"),
+        (folder / "text.crt", "no certificate"),
+    ):
+        with pytest.raises(ProvisionError, match=why):
+            complete(kit, path)
+    authority.revoke("north")
+    authority.invite("north")
+    (folder / "stranger.csr").write_bytes(request_for("north"))
+    (folder / "stranger.crt").write_bytes(authority.sign(folder / "stranger.csr"))
+    with pytest.raises(ProvisionError, match="another key"):
+        complete(kit, folder / "stranger.crt")
+    assert (kit.folder / "startup" / "client.crt").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "startup/../../evil", "run/courier.json", "local/a/b"])
+def test_an_invitation_writes_nothing_outside_the_kit(folder: Path, name: str) -> None:
+    with zipfile.ZipFile(folder / "north.zip", "a") as archive:
+        archive.writestr(name, "x")
+    with pytest.raises(ProvisionError, match="which no invitation has"):
+        unpack(folder / "north.zip", folder / "kit")
+    assert not (folder / "kit").exists()
+    assert not list(folder.glob("**/*evil*"))
+
+
+def test_damaged_invitations_leave_nothing_behind(folder: Path) -> None:
+    whole = (folder / "north.zip").read_bytes()
+    bomb = io.BytesIO()
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("plan.json", bytes(2**25))
+    before = sorted(folder.iterdir())
+    for data, why in ((b"", "no invitation"), (whole[:500], "no invitation"), (bomb.getvalue(), "too large")):
+        (folder / "north.zip").write_bytes(data)
+        with pytest.raises(ProvisionError, match=why):
+            unpack(folder / "north.zip", folder / "kit")
+    assert sorted(folder.iterdir()) == before
+
+
+def test_a_plan_changed_on_its_way_is_noticed(folder: Path) -> None:
+    with zipfile.ZipFile(folder / "north.zip") as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    save_plan(plan(rounds=99), folder / "plan.json")
+    with zipfile.ZipFile(folder / "north.zip", "w") as archive:
+        for name, data in {**files, "plan.json": (folder / "plan.json").read_bytes()}.items():
+            archive.writestr(name, data)
+    with pytest.raises(ProvisionError, match="changed after provisioning"):
+        unpack(folder / "north.zip", folder / "kit")
+    assert not (folder / "kit").exists()
+
+
+def test_a_member_is_invited_again_until_it_has_joined(folder: Path, kit: Kit) -> None:
+    authority = Authority(folder / "federation")
+    authority.invite("north")
+    with pytest.raises(ProvisionError, match="named twice"):
+        authority.invite("North")
+    joined(folder, kit)
+    with pytest.raises(ProvisionError, match="has joined already"):
+        Authority(folder / "federation").invite("north")
+    assert [(member.name, member.ends is not None) for member in Authority(folder / "federation").members()] == [
+        ("north", True)
+    ]
+    authority.revoke("north")
+    assert load_kit(folder / "federation" / "hub", "hub").sites == ()
+    with pytest.raises(ProvisionError, match="no member"):
+        authority.revoke("north")
+
+
+def test_a_certificate_that_ends_soon_is_announced() -> None:
+    said: list[str] = []
+    now = datetime.datetime.now(datetime.UTC)
+    announce_expiry("north", now + datetime.timedelta(days=200), said.append)
+    assert said == []
+    announce_expiry("north", now + datetime.timedelta(days=12, hours=1), said.append)
+    assert "'north' ends in 12 days" in said[0]
