@@ -6,6 +6,7 @@ import csv
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -58,9 +59,9 @@ def _read(site: Path, case: str) -> Case:
     return Case(case, volume, mask)
 
 
-def _in_plane(operation: Callable[..., np.ndarray]) -> Callable[[Labelmap], Labelmap]:
+def _in_plane(operation: Callable[..., Any]) -> Callable[[Labelmap], Labelmap]:
     cross = ndimage.generate_binary_structure(2, 1)[:, :, None]
-    return lambda mask: operation(mask > 0, cross, iterations=_STEPS).astype(np.uint8)
+    return lambda mask: np.asarray(operation(mask > 0, cross, iterations=_STEPS), dtype=np.uint8)
 
 
 POLICIES: dict[str, Callable[[Labelmap], Labelmap]] = {

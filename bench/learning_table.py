@@ -1,0 +1,75 @@
+"""The learning benchmark's summary figures and table, from its rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+__all__ = ["summarise", "write_table"]
+
+METHODS = ("naive", "ungated", "gated", "scratch")
+TOLERANCE = 0.01
+
+Row = dict[str, Any]
+
+
+def summarise(curve: Iterable[Row]) -> dict[str, Any]:
+    """``below_base``: share of (setting, site, seed, k) cells below k = 0 by more than 0.01, per method."""
+    rows = list(curve)
+    base = {_where(row): row["dice"] for row in rows if row["k"] == 0}
+    below: dict[str, float] = {}
+    for method in METHODS:
+        changes = [row["dice"] - base[_where(row)] for row in rows if row["method"] == method and row["k"]]
+        if changes:
+            below[method] = round(fmean(change < -TOLERANCE for change in changes), 4)
+    seconds = [sum(row["seconds"].values()) for row in rows if "seconds" in row]
+    return {"below_base": below, "seconds_train_and_gate": {"unet": round(median(seconds), 1)} if seconds else {}}
+
+
+def write_table(record: dict[str, Any], path: Path) -> None:
+    """Write the rows with their summary as JSON, and the table beside it; replaced as a whole."""
+    record = {**record, **summarise(record["curve"])}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for target, text in ((path, json.dumps(record, indent=1) + "\n"), (path.with_suffix(".md"), table(record))):
+        temporary = target.with_suffix(".tmp")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(target)
+
+
+def table(record: dict[str, Any]) -> str:
+    """Mean change of Dice against k = 0 and its worst cell, per setting, k and method."""
+    rows: list[Row] = record["curve"]
+    base = {_where(row): row["dice"] for row in rows if row["k"] == 0}
+    lines = [
+        "# Learning from few corrections",
+        "",
+        "U-Net on glioma MRI of four hospitals, base trained at the other three; `make bench-learning`. Change of the",
+        "mean Dice on the site's test patients against the base: mean over cells (site, seed), worst cell in brackets.",
+        "",
+        "| setting | k | cells | Dice at k = 0 | " + " | ".join(METHODS) + " | promoted |",
+        "|---|---|---|---|" + "---|" * len(METHODS) + "---|",
+    ]
+    for setting, k in sorted({(row["setting"], row["k"]) for row in rows if row["k"]}):
+        here = [row for row in rows if row["setting"] == setting and row["k"] == k]
+        gated = [row for row in here if row["method"] == "gated"]
+        start = fmean(base[_where(row)] for row in gated)
+        cells = [_change([row for row in here if row["method"] == method], base) for method in METHODS]
+        promoted = f"{sum(row['promoted'] for row in gated)} of {len(gated)}"
+        lines.append(f"| {setting} | {k} | {len(gated)} | {start:.3f} | " + " | ".join(cells) + f" | {promoted} |")
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in record["below_base"].items())
+    lines += ["", f"Cells below k = 0 by more than {TOLERANCE}: {shares}.", ""]
+    return "\n".join(lines)
+
+
+def _change(rows: list[Row], base: dict[tuple[Any, ...], float]) -> str:
+    if not rows:
+        return "-"
+    changes = [row["dice"] - base[_where(row)] for row in rows]
+    return f"{fmean(changes):+.3f} ({min(changes):+.3f})"
+
+
+def _where(row: Row) -> tuple[Any, ...]:
+    return (row["setting"], row["model"], row["site"], row["seed"])
