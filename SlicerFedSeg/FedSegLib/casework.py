@@ -104,22 +104,22 @@ class CaseWork:
 
     def next_case(self, strategy: str) -> None:
         """Ask the site for a case, fetch its image and open it; an unsubmitted mask needs a second press."""
-        if self._panel.can(Action.NEXT) and self._may_leave(f"next by {strategy}"):
+        if self._panel.can(Action.NEXT) and self.may_leave(f"next by {strategy}"):
             self._fetch_next(strategy)
 
     def skip(self, strategy: str) -> None:
         """Leave the open case for another day; it is not offered again before the panel is left."""
         case = self._panel.view.case
-        if case is not None and self._panel.can(Action.SKIP) and self._may_leave("skip"):
+        if case is not None and self._panel.can(Action.SKIP) and self.may_leave("skip"):
             self._skipped.add(case.id)
             self._fetch_next(strategy)
 
     def open_case(self, name: str) -> None:
         """Open a case of the work list; one that was submitted comes with its mask, to be edited again."""
-        if self._panel.can(Action.NEXT) and self._may_leave(f"open {name}"):
+        if self._panel.can(Action.NEXT) and self.may_leave(f"open {name}"):
             self._fetch(lambda cancel: NextCase(name, ""), f"Opening '{name}' …")
 
-    def _may_leave(self, way: str) -> bool:
+    def may_leave(self, way: str) -> bool:
         """False, with a warning, on the first try to leave a mask that is not submitted."""
         case = self._panel.view.case
         unsaved = case is not None and not case.submitted and self._has_marks()
@@ -171,18 +171,22 @@ class CaseWork:
             opened = self._scene.open_image(arrived.image, chosen.id, self._connection.site().schema)
         finally:
             arrived.image.unlink(missing_ok=True)  # the image must not stay on this computer's disk
+        self.take(chosen, opened, submitted=arrived.mask is not None)
+        if arrived.mask is not None:
+            self._scene.show_mask(opened, arrived.mask, self._folder)
+        elif self._settings.segment_on_open and why_not(self._panel.view, Action.SEGMENT) is None:
+            self.segment()
+
+    def take(self, chosen: NextCase, opened: SceneCase, *, submitted: bool = False) -> None:
+        """Make this the open case; the one before it is closed."""
         if self._case is not None:
             self.leaving()
             self._prompting.end()
             self._scene.close_case(self._case)
         self._case, self._opened_at = opened, self._clock()
         self._prompting.begin(opened, chosen.id)
-        done = arrived.mask is not None
-        self._panel.to(Phase.OPEN, case=CaseView(chosen.id, chosen.reason, submitted=done, reopened=done))
-        if arrived.mask is not None:
-            self._scene.show_mask(opened, arrived.mask, self._folder)
-        elif self._settings.segment_on_open and why_not(self._panel.view, Action.SEGMENT) is None:
-            self.segment()
+        view = CaseView(chosen.id, chosen.reason, submitted=submitted, reopened=submitted)
+        self._panel.to(Phase.OPEN, case=view)
 
     def segment(self) -> None:
         """Ask the chosen model for a mask of everything."""

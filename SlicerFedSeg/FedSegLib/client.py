@@ -22,29 +22,15 @@ from .fields import Fields, parse_object
 from .live.calls import SessionCalls
 from .multipart import parse_multipart
 from .outbox import Parcel
-from .progress import Federation, Learning, Round, federation, learning, plan_methods, round_id, round_status
+from .oversight import OversightCalls
 from .protocol import LabelSchema, Mask, NextCase, Prompts, Receipt, SiteInfo, mask, next_case, receipt, site_info
-from .transport import Transport, Upload
-from .versions import Statistics, Version, statistics, versions
+from .transport import Upload
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 MASK_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 
-_INFER_SECONDS = 300.0
-_TRANSFER_SECONDS = 120.0
-_ROUND_SECONDS = 30.0
 _IMAGE_LIMIT = 8 << 30
 _MASK_LIMIT = 1 << 30
-
-
-@dataclass(frozen=True)
-class Timeouts:
-    """Seconds the site may stay silent, by kind of call; tests shorten them."""
-
-    quick: float = 15.0
-    infer: float = _INFER_SECONDS
-    transfer: float = _TRANSFER_SECONDS
-    round: float = _ROUND_SECONDS
 
 
 @dataclass(frozen=True)
@@ -68,12 +54,8 @@ class SegmentRequest:
     version: str = ""
 
 
-class SiteClient:
+class SiteClient(OversightCalls):
     """A site, as the module sees it."""
-
-    def __init__(self, transport: Transport, timeouts: Timeouts | None = None) -> None:
-        self._transport = transport
-        self._timeouts = timeouts or Timeouts()
 
     @property
     def address(self) -> Address:
@@ -149,6 +131,21 @@ class SiteClient:
             return None
         suffix = _suffix(_sent_name(reply.headers.get("Content-Disposition", "")), MASK_SUFFIXES)
         return Mask(reply.body, suffix, schema.values(), "", None, {})
+
+    def add_image(self, name: str, path: Path, cancel: CancelSwitch | None = None) -> str:
+        """``PUT /datastore/image``: the image in ``path`` becomes a case of the site; returns its id.
+
+        The caller asked the person for exactly this image.
+        """
+        reply = self._transport.request(
+            "PUT",
+            "/datastore/image",
+            query={"image": name},
+            upload=Upload("file", f"{name}{_suffix(path.name, IMAGE_SUFFIXES)}", path),
+            wait=self._timeouts.transfer,
+            cancel=cancel,
+        )
+        return Fields(parse_object(reply.body, "the new case"), "the new case").text("image", name)
 
     def download_image(
         self,
@@ -284,89 +281,6 @@ class SiteClient:
             cancel=cancel,
         )
         return receipt(reply.body, case)
-
-    def versions(self, cancel: CancelSwitch | None = None) -> tuple[Version, ...]:
-        """``GET /versions``, newest first."""
-        return versions(self._quick("GET", "/versions", cancel=cancel))
-
-    def statistics(self, cancel: CancelSwitch | None = None) -> Statistics:
-        """``GET /statistics``."""
-        return statistics(self._quick("GET", "/statistics", cancel=cancel))
-
-    def promote(self, version: str, reason: str, cancel: CancelSwitch | None = None) -> str:
-        """``POST /versions/{id}/promote``; returns the gate's objection, "" without one."""
-        body = self._quick("POST", f"/versions/{quote(version, safe='')}/promote", {"reason": reason}, cancel)
-        return Fields(parse_object(body, "the promotion"), "the promotion").maybe_text("warning") or ""
-
-    def roll_back(self, version: str, reason: str, cancel: CancelSwitch | None = None) -> str:
-        """``POST /versions/{id}/rollback``; returns which version serves now, in words."""
-        body = self._quick("POST", f"/versions/{quote(version, safe='')}/rollback", {"reason": reason}, cancel)
-        return f"{Fields(parse_object(body, 'the rollback'), 'the rollback').text('champion')} serves again."
-
-    def learning(self, cancel: CancelSwitch | None = None) -> Learning:
-        """``GET /learning``."""
-        return learning(self._quick("GET", "/learning", cancel=cancel))
-
-    def start_learning(self, model: str | None = None, cancel: CancelSwitch | None = None) -> Learning:
-        """``POST /learning``; Busy when there is nothing to learn from."""
-        body: dict[str, object] = {"model": model} if model else {}
-        return learning(self._quick("POST", "/learning", body, cancel))
-
-    def stop_learning(self, cancel: CancelSwitch | None = None) -> None:
-        """``DELETE /learning``."""
-        self._quick("DELETE", "/learning", cancel=cancel)
-
-    def federation(self, cancel: CancelSwitch | None = None) -> Federation:
-        """``GET /federation``."""
-        return federation(self._quick("GET", "/federation", cancel=cancel))
-
-    def plan_methods(self, cancel: CancelSwitch | None = None) -> tuple[str, ...]:
-        """``GET /federation/plan``: what rounds may be started with; nothing from a site that does not tell."""
-        try:
-            return plan_methods(self._quick("GET", "/federation/plan", cancel=cancel))
-        except NotFound:
-            return ()
-
-    def pause(self, paused: bool, cancel: CancelSwitch | None = None) -> None:
-        """``POST /federation/pause``."""
-        self._quick("POST", "/federation/pause", {"paused": paused}, cancel)
-
-    def approve_plan(self, sha256: str, approved: bool, cancel: CancelSwitch | None = None) -> None:
-        """``POST /federation/plan``: agree to the plan with this hash, or leave the federation."""
-        self._quick("POST", "/federation/plan", {"sha256": sha256, "approved": approved}, cancel)
-
-    def start_round(
-        self, rounds: int | None = None, method: str | None = None, cancel: CancelSwitch | None = None
-    ) -> str:
-        """``POST /federation/rounds``: ask the hub for a run; returns its id.
-
-        Raises:
-            Busy: one runs already. NotAllowed: not this person or site. ServerFault: no courier is connected.
-        """
-        body: dict[str, object] = {} if rounds is None else {"rounds": rounds}
-        if method is not None:
-            body["method"] = method
-        reply = self._transport.request(
-            "POST", "/federation/rounds", json_body=body, wait=self._timeouts.round, cancel=cancel
-        )
-        return round_id(reply.body)
-
-    def round(self, run: str, cancel: CancelSwitch | None = None) -> Round:
-        """``GET /federation/rounds/{id}``."""
-        return round_status(self._quick("GET", f"/federation/rounds/{quote(run, safe='')}", cancel=cancel))
-
-    def stop_round(self, run: str, cancel: CancelSwitch | None = None) -> None:
-        """``DELETE /federation/rounds/{id}``."""
-        self._quick("DELETE", f"/federation/rounds/{quote(run, safe='')}", cancel=cancel)
-
-    def _quick(
-        self,
-        method: str,
-        path: str,
-        body: dict[str, object] | None = None,
-        cancel: CancelSwitch | None = None,
-    ) -> bytes:
-        return self._transport.request(method, path, json_body=body, wait=self._timeouts.quick, cancel=cancel).body
 
     def _need(self, consent: Consent | None) -> None:
         if consent is None:

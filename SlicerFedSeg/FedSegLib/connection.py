@@ -49,6 +49,7 @@ class Connection:
         self._client: SiteClient | None = None
         self._remember = True
         self._after_consent: Callable[[Consent], None] | None = None
+        self._after_yes: Callable[[], None] | None = None
         self.watch: Watch | None = None
         self.connected: Callable[[], None] = lambda: None
         """Called when a site was reached and knows the person."""
@@ -153,6 +154,11 @@ class Connection:
 
     def agree(self) -> None:
         """The person agrees to what was asked; what waited for it goes on."""
+        once, self._after_yes = self._after_yes, None
+        if once is not None:  # a question for this one time: nothing is remembered
+            self._panel.change(consent_text=None)
+            once()
+            return
         consent = self._consents.give(self.client().address)
         waiting, self._after_consent = self._after_consent, None
         self._panel.change(consent_text=None, consented=True)
@@ -161,7 +167,7 @@ class Connection:
 
     def decline(self) -> None:
         """The person does not agree; nothing is sent."""
-        self._after_consent = None
+        self._after_consent = self._after_yes = None
         self._panel.change(consent_text=None, notice=Notice("Nothing was sent.", "You can agree at any time."))
 
     def withdraw_consent(self) -> None:
@@ -183,9 +189,14 @@ class Connection:
         self._after_consent = action
         self._panel.change(consent_text=consent_text(self.client().address, site.site if site else ""), notice=None)
 
+    def ask_once(self, text: str, action: Callable[[], None]) -> None:
+        """Do ``action`` if the person agrees to this text; the answer is not remembered."""
+        self._after_yes = action
+        self._panel.change(consent_text=text, notice=None)
+
     def forget_waiting(self) -> None:
         """What waited for consent will not go on."""
-        self._after_consent = None
+        self._after_consent = self._after_yes = None
         self._panel.change(consent_text=None)
 
     def end_watch(self) -> None:

@@ -56,7 +56,8 @@ def consent_text(address: Address, site: str) -> str:
     """What the person agrees to, in words."""
     who = f"the site '{site}' at {address.url}" if site else address.url
     lines = [
-        f"The masks you submit, and the points and boxes you place, will be sent to {who}, "
+        f"The masks you submit, the points, boxes, outlines and strokes you place, and what you edit by hand between "
+        f"them will be sent to {who}, "
         "with the case's name there, your name if you entered one, and, unless you switch it off in the settings, "
         "the time and the number of clicks you took.",
         "A mask that cannot be delivered waits on this computer's disk until the site can be reached.",
@@ -74,6 +75,20 @@ def consent_text(address: Address, site: str) -> str:
     if not address.private:
         lines.append("This connection is NOT encrypted: others on the network could read along.")
     lines.append("You can withdraw this in the settings at any time.")
+    return "\n\n".join(lines)
+
+
+def image_consent_text(address: Address, site: str, name: str) -> str:
+    """What the person agrees to when an image leaves this computer; asked every time."""
+    who = f"the site '{site}' at {address.url}" if site else address.url
+    lines = [
+        f"The voxels of this volume, and where they lie, will be sent to {who} and kept there among its images, "
+        f"under the name '{name}'.",
+        "Patient name, dates and other DICOM fields are not sent. Make sure that the name above and the picture itself "
+        "tell nobody who the patient is.",
+    ]
+    if not address.private:
+        lines.append("This connection is NOT encrypted: others on the network could read along.")
     return "\n\n".join(lines)
 
 

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from . import words
 from .address import Address
+from .adopting import Adopting, AdoptScene
 from .casework import CaseScene, CaseWork
 from .client import SiteClient
 from .comparing import CompareScene, Comparing
@@ -36,7 +37,7 @@ from .worker import Lane, Mailbox
 from .worklist import WorkList
 
 
-class WorkScene(CaseScene, PointingScene, ChartScene, CompareScene, Protocol):
+class WorkScene(CaseScene, PointingScene, ChartScene, CompareScene, AdoptScene, Protocol):
     """What all of the work needs of the scene."""
 
     def show_rounds(
@@ -124,6 +125,7 @@ class Controller:
         )
         self.comparing = Comparing(self._panel, self.connection, scene, self.casework, self.folder)
         self.casework.leaving = self.comparing.close
+        self.adopting = Adopting(self._panel, self.connection, self.casework, scene, self.folder)
 
     @property
     def view(self) -> View:

@@ -34,6 +34,7 @@ class Ledger:
         self._scene = scene
         self._job: Job[tuple[tuple[Version, ...], Statistics]] | None = None
         self._seen = ""
+        self._again = False
 
     def tick(self) -> None:
         """Look again when learning or a round has come to an end."""
@@ -47,7 +48,8 @@ class Ledger:
     def refresh(self) -> None:
         """Ask the site for its versions and figures."""
         site = self._panel.view.site
-        if site is None or site.stock or self._job is not None:
+        self._again = self._job is not None
+        if site is None or site.stock or self._again:
             return
         client = self._connection.client()
 
@@ -62,6 +64,8 @@ class Ledger:
             if self._job is job:
                 self._job = None
                 self._panel.change(versions=found[0], statistics=found[1])
+                if self._again:  # something has changed meanwhile
+                    self.refresh()
 
         def failed(error: Exception) -> None:
             if self._job is job:

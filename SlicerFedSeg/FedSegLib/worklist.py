@@ -32,6 +32,7 @@ class WorkList:
         self._due = 0.0
         self._job: Job[tuple[CaseRow, ...]] | None = None
         self._drawing: Job[bytes] | None = None
+        self._again = False
         self._wanted: list[str] = []
         self.pictures: dict[str, bytes] = {}
         """PNG files by case; b"" for one that has none."""
@@ -45,7 +46,8 @@ class WorkList:
 
     def refresh(self) -> None:
         """Ask the site for its cases."""
-        if self._panel.view.site is None or self._job is not None:
+        self._again = self._job is not None  # what it finds may be older than what the person waits for
+        if self._panel.view.site is None or self._again:
             return
         client, stock = self._connection.client(), self._connection.site().stock
 
@@ -87,7 +89,7 @@ class WorkList:
 
     def _rest(self) -> None:
         self._job = None
-        self._due = self._clock() + REFRESH_SECONDS
+        self._due = self._clock() + (0.0 if self._again else REFRESH_SECONDS)
 
     def _draw_next(self) -> None:
         if self._drawing is not None or not self._wanted or len(self.pictures) >= _MOST_PICTURES:

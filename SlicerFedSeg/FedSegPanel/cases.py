@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 import qt
+import slicer
 from FedSegLib import words
 from FedSegLib.state import Action, why_not
 
@@ -13,7 +14,7 @@ class Cases(Section):
     """The section 'Cases'."""
 
     FORM = "Cases"
-    ACTIONS: ClassVar = {Action.NEXT: ["nextButton", "openButton"], Action.SKIP: ["skipButton"]}
+    ACTIONS: ClassVar = {Action.NEXT: ["nextButton", "openButton", "sendVolumeButton"], Action.SKIP: ["skipButton"]}
 
     def setup(self):
         """Connect the buttons."""
@@ -28,6 +29,10 @@ class Cases(Section):
         ui.casesTable.verticalScrollBar().connect("valueChanged(int)", lambda value: self._want_pictures())
         prepare_table(ui.casesTable, stretched=0, row_height=44)
         worklist.pictured = self._show_picture
+        ui.volumeBox.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+        ui.volumeBox.addEnabled = ui.volumeBox.removeEnabled = ui.volumeBox.renameEnabled = False
+        ui.volumeBox.setMRMLScene(slicer.mrmlScene)
+        self.on_click(ui.sendVolumeButton, self._send_volume)
 
     def _chosen(self):
         row = self.ui.casesTable.currentRow()
@@ -37,6 +42,10 @@ class Cases(Section):
         chosen = self._chosen()
         if chosen is not None:
             self.controller.casework.open_case(chosen)
+
+    def _send_volume(self):
+        node = self.ui.volumeBox.currentNode()
+        self.controller.adopting.send(node.GetID() if node is not None else "", self.ui.nameEdit.text.strip())
 
     def _allow_open(self, view):
         self.ui.openButton.enabled = self._chosen() is not None and why_not(view, Action.NEXT) is None
@@ -52,6 +61,7 @@ class Cases(Section):
         ui.casesTable.visible = bool(rows)
         ui.openButton.visible = bool(rows)
         ui.refreshButton.visible = view.site is not None
+        ui.volumeSection.visible = view.site is not None
         if rows != self._rows:
             self._show_rows(rows)
         self._allow_open(view)

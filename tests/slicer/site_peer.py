@@ -256,6 +256,9 @@ class Handler(BaseHTTPRequestHandler):
                 names = peer.label_names
                 extra = {} if peer.stock else {"version": f"{model}-0001", "seconds": {"total": 0.4}}
                 self.send_mask({"label_names": names, "model": model, **extra}, peer.mask)
+            case ("PUT", "datastore", "image"):
+                peer.known.append(item.query["image"])
+                self.send_json({"image": item.query["image"]})
             case ("PUT", "datastore", "label"):
                 more = {} if peer.stock else {"correction": 7, "part": "train", "dice_shown": 0.91}
                 self.send_json({"image": item.query["image"], "label": "x", **more})

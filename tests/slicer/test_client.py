@@ -15,7 +15,7 @@ import pytest
 import site_peer
 from FedSegLib.address import parse_address
 from FedSegLib.cancel import CancelSwitch
-from FedSegLib.client import SegmentRequest, SiteClient, Timeouts
+from FedSegLib.client import SegmentRequest, SiteClient
 from FedSegLib.consent import Consent
 from FedSegLib.errors import (
     Busy,
@@ -32,6 +32,7 @@ from FedSegLib.errors import (
     TlsRefused,
     Unreachable,
 )
+from FedSegLib.oversight import Timeouts
 from FedSegLib.protocol import LabelSchema, Prompts
 from FedSegLib.transport import Transport
 from site_peer import Handler, SitePeer, multipart

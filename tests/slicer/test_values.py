@@ -98,7 +98,8 @@ def test_consent_to_another_wording_or_a_damaged_one_does_not_count() -> None:
 
 def test_the_consent_text_says_what_goes_where() -> None:
     text = consent_text(parse_address("http://site.example:8000"), "north")
-    for part in ("masks you submit", "points and boxes", "'north' at http://site.example:8000", "NOT encrypted"):
+    where = "'north' at http://site.example:8000"
+    for part in ("masks you submit", "points, boxes, outlines and strokes", where, "NOT encrypted"):
         assert part in text
     assert "Image voxels are not sent" in text
     assert "NOT encrypted" not in consent_text(parse_address("https://site.example"), "north")

@@ -30,7 +30,7 @@ from .pointers import (
     world_to_ijk,
 )
 from .segments import follow, lay_out, named_segments, refuse_foreign, segment_mask, write_masks
-from .volumes import find_node, load_volume, read_labels, shape_kji, volume_grid, write_labels
+from .volumes import find_node, load_volume, read_labels, shape_kji, volume_grid, write_image, write_labels
 
 if TYPE_CHECKING:
     from ..comparing import Structure
@@ -47,6 +47,7 @@ class SceneCase:
     Attributes:
         scribbles: a segmentation that strokes are painted in.
         positions: False for kinds of image that store none.
+        adopted: True when the volume was in the scene before; it stays when the case is closed.
     """
 
     name: str
@@ -56,6 +57,7 @@ class SceneCase:
     scribbles: str
     schema: LabelSchema
     positions: bool
+    adopted: bool = False
 
 
 class SlicerScene:
@@ -70,7 +72,26 @@ class SlicerScene:
         Raises:
             ImageUnreadable: Slicer finds no volume in the file; the scene is as it was.
         """
-        volume = load_volume(path, name)
+        positions = path.suffix.lower() not in _WITHOUT_POSITIONS
+        return self._lay_table(load_volume(path, name), name, schema, positions, adopted=False)
+
+    def volume_name(self, node_id: str) -> str:
+        """Name of a volume of the scene; CaseGone when it left."""
+        return str(find_node(node_id, "The volume").GetName())
+
+    def export_volume(self, node_id: str, path: Path) -> None:
+        """Write a volume's voxels and where they lie, and nothing else of it, as an uncompressed NRRD file.
+
+        Raises:
+            CaseGone: it left the scene. ImageUnreadable: it holds no voxels. FedSegError: the disk is full.
+        """
+        write_image(find_node(node_id, "The volume"), path)
+
+    def adopt_volume(self, node_id: str, name: str, schema: LabelSchema) -> SceneCase:
+        """Make a volume of the scene the open case."""
+        return self._lay_table(find_node(node_id, "The volume"), name, schema, True, adopted=True)
+
+    def _lay_table(self, volume: Any, name: str, schema: LabelSchema, positions: bool, *, adopted: bool) -> SceneCase:
         scene = slicer.mrmlScene
         segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{name} segmentation")
         segmentation.CreateDefaultDisplayNodes()
@@ -89,13 +110,12 @@ class SlicerScene:
         logic = slicer.app.applicationLogic()
         logic.GetSelectionNode().SetActiveVolumeID(volume.GetID())
         logic.PropagateVolumeSelection(1)
-        positions = path.suffix.lower() not in _WITHOUT_POSITIONS
-        return SceneCase(name, volume.GetID(), segmentation.GetID(), pointers, scribbles, schema, positions)
+        return SceneCase(name, volume.GetID(), segmentation.GetID(), pointers, scribbles, schema, positions, adopted)
 
     def close_case(self, case: SceneCase) -> None:
         """Remove the case's nodes; those that are gone already are no matter."""
         self.put_away(case)
-        for node_id in (case.segmentation, case.volume):
+        for node_id in (case.segmentation, *(() if case.adopted else (case.volume,))):
             node = slicer.mrmlScene.GetNodeByID(node_id)
             if node is not None:
                 slicer.mrmlScene.RemoveNode(node)

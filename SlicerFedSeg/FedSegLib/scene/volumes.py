@@ -122,6 +122,20 @@ def read_labels(path: Path) -> tuple[Array, Grid]:
     return whole, volume_grid(node)
 
 
+def write_image(volume: Any, path: Path) -> None:
+    """Write a volume's voxels and positions, without its name, attributes or DICOM fields."""
+    if volume.GetImageData() is None or not volume.GetImageData().GetNumberOfPoints():
+        raise ImageUnreadable(f"The volume '{volume.GetName()}' holds no voxels.", "Choose another volume.")
+    bare = slicer.vtkMRMLScalarVolumeNode()
+    bare.SetAndObserveImageData(volume.GetImageData())
+    bare.SetIJKToRASMatrix(ijk_to_ras(volume))
+    storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
+    storage.SetFileName(str(path))
+    storage.SetUseCompression(0)
+    if not storage.WriteData(bare):
+        raise FedSegError("The volume could not be written for sending.", "Is the disk of this computer full?")
+
+
 def write_labels(labels: Array, volume: Any, path: Path) -> None:
     """Write whole-number voxels [k, j, i] on the volume's grid; .nrrd or .nii.gz by suffix."""
     node = slicer.vtkMRMLLabelMapVolumeNode()

@@ -120,6 +120,52 @@ class qMRMLWidget(PythonQtMixin, QtWidgets.QWidget):
         return self._scene
 
 
+class qMRMLNodeComboBox(PythonQtMixin, QtWidgets.QWidget):
+    """Chooses a node of given classes; offers what the scene holds when it is asked."""
+
+    currentNodeChanged = QtCore.Signal(object)
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._types: list[str] = []
+        self._flags = {"addEnabled": True, "removeEnabled": True, "renameEnabled": False}
+        self._scene: Any = None
+        self._node: Any = None
+        row = QtWidgets.QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        self._box = QtWidgets.QComboBox()
+        row.addWidget(self._box)
+
+    def setMRMLScene(self, scene: Any) -> None:
+        """Give it the scene."""
+        self._scene = scene
+
+    def setCurrentNode(self, node: Any) -> None:
+        """Choose a node; one of another class is an error."""
+        assert node is None or any(node.IsA(kind) for kind in self._types)
+        self._node = node
+        self._box.clear()
+        if node is not None:
+            self._box.addItem(node.GetName())
+        self.currentNodeChanged.emit(node)
+
+    def currentNode(self) -> Any:
+        """The node chosen."""
+        return self._node
+
+    def _flag(name: str) -> Any:  # type: ignore[misc]
+        return QtCore.Property(
+            bool, lambda self: self._flags[name], lambda self, value: self._flags.__setitem__(name, value)
+        )
+
+    addEnabled = _flag("addEnabled")
+    removeEnabled = _flag("removeEnabled")
+    renameEnabled = _flag("renameEnabled")
+    nodeTypes = QtCore.Property(
+        "QStringList", lambda self: self._types, lambda self, types: setattr(self, "_types", list(types))
+    )
+
+
 class Effect:
     """An effect of the Segment Editor; takes the parameters that Paint knows."""
 
@@ -220,4 +266,5 @@ def install() -> None:
     slicer.qMRMLWidget = qMRMLWidget
     CUSTOM["qMRMLWidget"] = qMRMLWidget
     slicer.qMRMLSegmentEditorWidget = qMRMLSegmentEditorWidget
+    CUSTOM["qMRMLNodeComboBox"] = qMRMLNodeComboBox
     CUSTOM["qMRMLSegmentEditorWidget"] = qMRMLSegmentEditorWidget
