@@ -40,7 +40,7 @@ class BareNetwork:
         self._image = torch.randn(1, 3, size, size)
         self._rounded = copy.deepcopy(self._network.image_encoder)
         if fastest_numeric() == "bfloat16":
-            self._rounded.to(torch.bfloat16)  # type: ignore[union-attr]
+            self._rounded.to(torch.bfloat16)
         grid = size // SHAPES[base].patch
         self._features = torch.randn(1, SHAPES[base].prompt_dim, grid, grid)
         self._before = torch.randn(1, 1, 4 * grid, 4 * grid)

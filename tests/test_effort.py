@@ -10,6 +10,7 @@ from bench.effort_clicks import CAP, clicks_needed, plain_clicks, summary
 from bench.effort_data import Case, Site, Target
 from monailabel_app.imaging.volume import Volume
 from monailabel_app.learning.base_check import Answers, FilledBox, click_by_click, iou
+from monailabel_app.learning.base_shapes import Mask
 from monailabel_app.models.prompting import SlicePrompt
 
 ROWS, COLUMNS = np.mgrid[:64, :64]
@@ -35,9 +36,10 @@ def test_clicks_go_to_the_largest_error_until_nothing_is_wrong() -> None:
     class Knows(FilledBox):
         """Finds a half of the disc per click."""
 
-        def answer(self, prompt: SlicePrompt, *, first: bool) -> np.ndarray:
+        def answer(self, prompt: SlicePrompt, *, first: bool) -> Mask:
             assert all(DISC[int(y), int(x)] == inside for x, y, inside in prompt.points)
-            return DISC & (COLUMNS >= 34) if len(prompt.points) == 1 else DISC
+            half: Mask = DISC & (COLUMNS >= 34)
+            return half if len(prompt.points) == 1 else DISC
 
     masks = click_by_click(Knows(), DISC, 9)
     assert len(masks) == 2
