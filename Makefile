@@ -5,7 +5,7 @@ SLICER_PYTHON := .venv-slicer/bin/python
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 ARGS ?=
 
-.PHONY: help demo test test-quick test-slow test-slicer lint format bench bench-interactive bench-effort bench-gate bench-learning bench-slicer environment environment-slicer requirements clean
+.PHONY: help demo test test-quick test-slow test-slicer lint format bench bench-interactive bench-effort bench-federation bench-gate bench-learning bench-slicer environment environment-slicer requirements clean
 
 help:
 	@echo "make demo   set everything up, run three sites and a federation; report in demo-out/"
@@ -14,6 +14,7 @@ help:
 	@echo "make bench  benchmarks; results in bench/results/ (real images beside the checkout)"
 	@echo "make bench-interactive   how long an annotator waits; minutes"
 	@echo "make bench-effort        how many clicks a mask takes; minutes (real images beside the checkout)"
+	@echo "make bench-federation    federated methods at equal steps; half an hour, with ARGS=--full hours (real images)"
 	@echo "make demo ARGS='--data DIR --model sam'   passes options to fedseg demo"
 
 environment:
@@ -53,6 +54,9 @@ bench-interactive: environment
 
 bench-effort: environment
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.effort $(ARGS)
+
+bench-federation: environment
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.federation $(ARGS)
 
 bench-slicer: environment-slicer
 	$(SLICER_PYTHON) bench/slicer_panel.py --out bench/results/slicer.json $(ARGS)
