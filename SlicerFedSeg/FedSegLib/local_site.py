@@ -24,7 +24,7 @@ START_SECONDS = 180.0
 _CHECK_SECONDS = 30.0
 _STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.1
-_INSTALL = "In a terminal: python3 -m venv fedseg-site, then fedseg-site/bin/pip install 'slicerfedseg[site]'."
+_INSTALL = "In a terminal: python3 -m venv fedseg-site, then fedseg-site/bin/pip install and SlicerFedSeg's folder."
 _CHECK = (
     "import importlib.util as u, json, sys; "
     "print(json.dumps([list(sys.version_info[:2]), "

@@ -60,6 +60,7 @@ class Segment(Section):
             self.on_click(button, lambda pointer=pointer: self._take(pointer))
         ui.modelBox.connect("currentTextChanged(QString)", casework.choose_model)
         ui.structureBox.connect("currentTextChanged(QString)", prompting.choose_structure)
+        ui.answerLabel.styleSheet = "color: #808080"  # quiet, and readable in light and dark themes
         self._brush = ScribbleBrush()
         self._edited = None
         self._colored = None
@@ -134,7 +135,6 @@ class Segment(Section):
         ui.answerLabel.visible = view.case is not None and bool(view.case.answered_by)
         if view.case is not None:
             ui.answerLabel.text = f"Shown: {view.case.answered_by}"
-        ui.answerLabel.enabled = False  # visible, but quiet
         self._show_tool(view)
         self._show_editor()
 
