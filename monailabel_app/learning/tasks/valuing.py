@@ -29,12 +29,17 @@ def value_next(bench: Workbench, stop: Callable[[], bool], now: Callable[[], dat
 
     Args:
         bench: the learner's models.
-        stop: whether a job waits; asked between slices, and ends the work without a trace.
+        stop: whether a job waits. It and annotators at work are looked for between slices; either ends
+            the work without a trace.
         now: aware time.
     """
     state, model = bench.state, bench.default_model
-    active = facts_of(state, model).active_at
-    if active is not None and 0 <= (now() - active).total_seconds() < QUIET_S:
+
+    def busy() -> bool:
+        active = facts_of(state, model).active_at
+        return stop() or (active is not None and 0 <= (now() - active).total_seconds() < QUIET_S)
+
+    if busy():
         return False
     segmenter, store = bench.open(model)
     champion = store.champion()
@@ -46,8 +51,8 @@ def value_next(bench: Workbench, stop: Callable[[], bool], now: Callable[[], dat
         return False
 
     def check(share: float) -> None:
-        if stop():
-            raise Cancelled("a job waits")
+        if busy():
+            raise Cancelled("a job or an annotator goes first")
 
     segmenter.load_adapter(store.load(champion))
     try:

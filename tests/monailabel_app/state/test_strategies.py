@@ -16,6 +16,7 @@ from monailabel_app.learning.setup import LearnerSetup
 from monailabel_app.learning.tasks import Workbench
 from monailabel_app.learning.tasks.valuing import value_next
 from monailabel_app.state.acquisition import CaseValue
+from monailabel_app.state.corrections import Correction
 from monailabel_app.state.site import SiteState
 from monailabel_app.state.versions import NewVersion
 
@@ -26,6 +27,11 @@ SPEC = ModelSpec(image_size=32, channels=(8, 16))
 def later() -> datetime:
     """Long after whatever happened in a test."""
     return datetime.now(UTC) + timedelta(minutes=5)
+
+
+def soon_after(correction: Correction) -> datetime:
+    """A moment after its submission, however slow the machine is."""
+    return datetime.fromisoformat(correction.submitted_at) + timedelta(seconds=1)
 
 
 def bench(state: SiteState) -> Workbench:
@@ -83,10 +89,11 @@ def known(state: SiteState, images: Any) -> SiteState:
 
 
 def test_idle_time_is_used_for_open_training_cases_and_only_while_nobody_works(known: SiteState, images: Any) -> None:
-    images.submit(known, "a")
+    soon = soon_after(images.submit(known, "a"))
     (images.studies / "c.nii.gz").write_bytes(b"broken")
     work = bench(known)
-    assert not value_next(work, lambda: False), "somebody submitted a moment ago"
+    work.prepare()
+    assert not value_next(work, lambda: False, lambda: soon), "somebody submitted a moment ago"
     assert not value_next(work, lambda: True, later), "a job waits"
     version = known.versions("unet").champion()
     assert known.acquisition.of_version(version) == {}
@@ -97,6 +104,14 @@ def test_idle_time_is_used_for_open_training_cases_and_only_while_nobody_works(k
     assert values["c"] == CaseValue(0.0, ())
     assert len(values["b"].features) == 32
     assert all(0 <= value.uncertainty <= 1 for value in values.values())
+
+
+def test_an_annotator_who_begins_to_work_goes_first(known: SiteState, images: Any) -> None:
+    soon = soon_after(images.submit(known, "a"))
+    times, work = iter([later()]), bench(known)
+    work.prepare()
+    assert not value_next(work, lambda: False, lambda: next(times, soon))
+    assert known.acquisition.of_version(known.versions("unet").champion()) == {}
 
 
 def test_a_new_champion_is_asked_anew(known: SiteState) -> None:
