@@ -98,14 +98,15 @@ def split_labels(labels: Array, label_names: Mapping[str, int], schema: LabelSch
             f"The mask holds {_listed(foreign)}, which the site's schema ({_listed(schema.names)}) does not.",
             "The site's labels may have changed. Connect again.",
         )
-    values = {int(v) for v in np.unique(labels)} - {0}
-    unnamed = sorted(values - set(label_names.values()))
-    if unnamed:
+    none = -1
+    masks = {name: labels == label_names.get(name, none) for name in schema.names}
+    named = sum(int(np.count_nonzero(mask)) for mask in masks.values())
+    if named != int(np.count_nonzero(labels)):  # sorting all voxels to list the values takes long: for the message only
+        unnamed = sorted({int(v) for v in np.unique(labels)} - {0} - set(label_names.values()))
         raise LabelMismatch(
             f"The mask holds the values {unnamed}, which have no name.", "Tell the person who runs the site."
         )
-    none = -1
-    return {name: labels == label_names.get(name, none) for name in schema.names}
+    return masks
 
 
 def merge_labels(masks: Mapping[str, Array], schema: LabelSchema, *, allow_empty: bool = False) -> Array:

@@ -120,3 +120,37 @@ def _paint(panel: PanelDriver, scene: Any) -> None:
     k, j, i = (n // 2 for n in mask.shape)
     mask[max(0, k - 1) : k + 1, j - 2 : j + 2, i - 2 : i + 2] = 1
     slicer.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation, key, volume)
+
+
+@pytest.mark.timeout(300)
+def test_a_volume_of_the_scene_is_sent_submitted_and_edited_again(
+    panel: PanelDriver, scene: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import numpy as np
+    import slicer
+
+    monkeypatch.setattr("panel_driver.PATIENCE_SECONDS", 120.0)
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "from DICOM")
+    voxels = np.random.default_rng(3).normal(100, 12, (9, 30, 26)).astype(np.int16)
+    voxels[2:6, 8:18, 6:14] += 90
+    slicer.util.updateVolumeFromArray(node, voxels)
+    node.SetIJKToRASDirections(-1, 0, 0, 0, -1, 0, 0, 0, 1)
+    node.SetSpacing(0.8, 0.8, 4.0)
+    reach(panel)
+    panel.ui.volumeSection.collapsed = False
+    panel.ui.volumeBox.setCurrentNode(node)
+    panel.click(panel.ui.sendVolumeButton)
+    panel.click(panel.ui.agreeButton)
+    panel.until(lambda: panel.view.case is not None and panel.view.case.id == "from-DICOM", f"for it: {panel.says}")
+    panel.segment()
+    _paint(panel, scene)
+    painted = panel.widget.controller.live._canvas.labels()
+    assert painted.any()
+    panel.click(panel.ui.submitButton)
+    if panel.ui.consentFrame.visible:
+        panel.click(panel.ui.agreeButton)
+    panel.until(lambda: panel.view.case.submitted, "for the receipt")
+    panel.until(lambda: "from-DICOM" in [row.id for row in panel.view.cases if row.finished], "for the work list")
+    panel.widget.controller.casework.open_case("from-DICOM")
+    panel.until(lambda: panel.view.phase.name == "OPEN" and panel.view.case.reopened, "for the case")
+    assert np.array_equal(panel.widget.controller.live._canvas.labels(), painted)

@@ -116,8 +116,8 @@ def read_labels(path: Path) -> tuple[Array, Grid]:
     labels = slicer.util.arrayFromVolume(node)
     if labels.ndim != 3:
         raise ImageUnreadable(f"The site's mask has {labels.ndim} dimensions instead of 3.", "Choose another model.")
-    whole = labels.astype(np.int32)
-    if not np.array_equal(whole, labels):
+    whole = labels.copy() if labels.dtype.kind in "iu" else labels.astype(np.int32)
+    if labels.dtype.kind not in "iu" and not np.array_equal(whole, labels):
         raise LabelMismatch("The site's mask holds fractions instead of label values.", "Choose another model.")
     return whole, volume_grid(node)
 
