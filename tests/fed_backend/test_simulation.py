@@ -30,9 +30,11 @@ class Member:
     def __init__(self, name: str, plan: Plan, examples: int = 1, refuses: str = "") -> None:
         self.name, self._refuses = name, refuses
         self._site = Site(name, plan, examples=examples)
+        self.begun: list[bytes] = []
         self.offers: list[bytes] = []
 
     def train(self, data: bytes) -> bytes:
+        self.begun.append(data)
         if self._refuses:
             raise PayloadError(self._refuses)
         return self._site.update(data)
@@ -56,6 +58,12 @@ def test_neither_workers_nor_order_change_a_byte(method: str) -> None:
     rounds = run(one, method=method)
     run(other[::-1], method=method, workers=4)
     assert [site.offers for site in one] == [site.offers for site in other]
+    for site in one:
+        for offered, begun in zip(site.offers, site.begun[1:], strict=False):
+            for name, tensor in decode(offered)[1].items():
+                np.testing.assert_array_equal(
+                    tensor, decode(begun)[1][name], err_msg="a round begins at the last offer"
+                )
     assert rounds[0].reports["site0"] == {"promoted": True}
     assert rounds[2].bytes_up["site1"] == len(one[1]._site.updates["simulation", 2])
     assert rounds[2].bytes_down["site1"] > len(one[1].offers[2])
