@@ -1,4 +1,4 @@
-"""Which versions may be deleted: never one that serves, that it descends from, or that is recent."""
+"""Which versions may be deleted: never one that serves or is recent, nor one that these descend from."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ def lineage(versions: Iterable[Version], identifier: str) -> list[Version]:
 def prune(store: VersionStore, keep_last: int = KEEP_LAST, in_use: Collection[str] = ()) -> list[str]:
     """Delete old versions that lead nowhere; returns their ids, oldest first.
 
-    Kept are the champion and every version that it descends from (so that rolling back always works
-    and what it was trained on stays known), initial adapters, the newest ``keep_last``, and ``in_use``.
+    Kept are the champion, initial adapters, the newest ``keep_last``, ``in_use``, and every version that
+    one of these descends from: so rolling back always works, also from one that is promoted later, and
+    what a version was trained on stays known.
 
     Raises:
         ValueError: ``keep_last`` below 1.
@@ -38,9 +39,9 @@ def prune(store: VersionStore, keep_last: int = KEEP_LAST, in_use: Collection[st
     with store.locked():
         versions = store.list()
         champion = store.get(store.champion())
-        kept = {version.id for version in versions[-keep_last:]} | set(in_use)
-        kept |= {version.id for version in versions if version.origin == "base"}
-        kept |= {version.id for version in lineage(versions, champion.id)}
+        wanted = {champion.id, *in_use, *(version.id for version in versions[-keep_last:])}
+        wanted |= {version.id for version in versions if version.origin == "base"}
+        kept = {ancestor.id for identifier in wanted for ancestor in lineage(versions, identifier)}
         doomed = [version.id for version in versions if version.id not in kept]
         for identifier in doomed:
             store.remove(identifier)
