@@ -160,7 +160,7 @@ def summary(loaded: Plan) -> str:
     model, training = loaded.model, loaded.training
     numbers = sum(prod(shape) for shape in loaded.adapter.values())
     up, down = (numbers * {"float32": 4, "float16": 2, "int8": n}[loaded.encoding] / 2**20 for n in (1, 2))
-    size = f"at most {up:.2f} MiB up and {down:.2f} MiB down per site and round ({loaded.encoding})"
+    size = f"about {up:.2f} MiB up and {down:.2f} MiB down per site and round ({loaded.encoding})"
     lines = {
         "plan": f"{loaded.name}, sha256 {loaded.sha256}",
         "method": "; or ".join(_shown(spec) for spec in (loaded.method, *loaded.alternatives)),
