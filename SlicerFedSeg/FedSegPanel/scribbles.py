@@ -21,7 +21,7 @@ class ScribbleBrush:
         editor.setCurrentSegmentID("draw" if inside else "erase")
         editor.setActiveEffectByName("Paint")
         effect = editor.activeEffect()
-        effect.setParameter("BrushSphere", "0")
+        effect.setCommonParameter("BrushSphere", "0")
         effect.setCommonParameter("BrushRelativeDiameter", "1.5")
         self._held = (case.scribbles, inside)
 

@@ -118,6 +118,14 @@ def panel(qapp: Any, scene: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.fixture
+def live(panel: Any, scene: Any, peer: Any) -> Any:
+    """The panel with a case open in three slice views, a promptable model, consent, and a tool in hand."""
+    from live_case import open_live
+
+    return open_live(panel, scene, peer)
+
+
+@pytest.fixture
 def dark(qapp: Any) -> Iterator[None]:
     """Slicer's dark style."""
     from PySide6 import QtGui

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from live_case import settle, tap
 from panel_driver import PanelDriver
 from PySide6 import QtGui, QtWidgets
 from site_peer import SitePeer
-from test_panel_prompts import settle, tap
 
 ICONS = Path(__file__).resolve().parents[2] / "SlicerFedSeg" / "Resources" / "Icons"
 DRAWN = sorted(path for path in ICONS.glob("*.svg") if path.stem != "FedSeg")

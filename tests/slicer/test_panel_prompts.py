@@ -7,68 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import session_peer
 import site_peer
 from case_desk import edit, segmentation_of
+from live_case import disc, points, settle, shown, tap, world
 from panel_driver import PanelDriver
 from site_peer import SitePeer
-
-Voxels = np.ndarray[Any, Any]
-
-
-def world(ijk: tuple[float, float, float]) -> list[float]:
-    return [float(x) for x in (site_peer.AFFINE @ [*ijk, 1])[:3]]
-
-
-def tap(panel: PanelDriver, ijk: tuple[int, int, int]) -> None:
-    """A click in a slice view, with a pointing tool in hand: Slicer adds a point to the active node."""
-    import slicer
-
-    selection = slicer.app.applicationLogic().GetSelectionNode()
-    slicer.mrmlScene.GetNodeByID(selection.GetActivePlaceNodeID()).AddControlPointWorld(*world(ijk))
-    panel.process()
-
-
-def shown(panel: PanelDriver, name: str) -> Voxels:
-    """Voxels [i, j, k] of a structure in the scene."""
-    import slicer
-    from FedSegLib.scene.segments import segment_mask
-
-    case = panel.widget.controller.casework.case
-    segmentation = slicer.mrmlScene.GetNodeByID(case.segmentation)
-    key = segmentation.GetSegmentation().GetSegmentIdBySegmentName(name)
-    return segment_mask(segmentation, key, slicer.mrmlScene.GetNodeByID(case.volume)).transpose(2, 1, 0)
-
-
-def settle(panel: PanelDriver) -> None:
-    """Wait until every prompt is answered."""
-    panel.process()
-    panel.until(lambda: not panel.view.live.asking and not panel.widget.controller.busy, "for the answers")
-
-
-@pytest.fixture
-def live(panel: PanelDriver, scene: Any, peer: SitePeer) -> PanelDriver:
-    """A case is open in three slice views, sam is chosen, and sending was agreed to."""
-    for name, offset in {"Axial": world((0, 0, 6))[2], "Sagittal": -200.0, "Coronal": -200.0}.items():
-        view = scene.GetSingletonNode(name, "vtkMRMLSliceNode")  # views outlive the scene's content
-        if view is None:
-            view = scene.AddNewNodeByClass("vtkMRMLSliceNode", name)
-            view.SetLayoutName(name)
-        view.SetOrientation(name)
-        view.SetSliceOffset(offset)
-    panel.connect(peer.url)
-    panel.open_case()
-    panel.choose(panel.ui.modelBox, "sam")
-    panel.choose(panel.ui.structureBox, "tumour")
-    panel.click(panel.ui.includeButton)
-    if panel.ui.consentFrame.visible:
-        panel.click(panel.ui.agreeButton)
-    settle(panel)
-    return panel
-
-
-def disc(*ijk: int) -> Voxels:
-    return np.asarray(session_peer.disc(site_peer.SHAPE, list(ijk), 2))
 
 
 def test_a_tool_is_taken_only_after_consent(panel: PanelDriver, peer: SitePeer) -> None:
@@ -119,14 +62,6 @@ def test_clicks_during_an_answer_are_all_served_in_order(live: PanelDriver, peer
     sent = [json.loads(item.body)["foreground"] for item in peer.wait_for("POST", "/sessions/s1/prompts", 4)]
     assert sent == [[[i, 10, 6]] for i in (6, 10, 14, 18)]
     assert np.array_equal(shown(live, "tumour"), disc(6, 10, 6) | disc(10, 10, 6) | disc(14, 10, 6) | disc(18, 10, 6))
-
-
-def points(panel: PanelDriver) -> int:
-    import slicer
-    from FedSegLib.scene import Pointer
-
-    case = panel.widget.controller.casework.case
-    return int(slicer.mrmlScene.GetNodeByID(case.pointers[Pointer.INCLUDE]).GetNumberOfControlPoints())
 
 
 def test_undo_and_redo_move_mask_and_points_together(live: PanelDriver) -> None:
@@ -269,40 +204,6 @@ def test_prompts_belong_to_the_chosen_structure(live: PanelDriver) -> None:
     assert points(live) == 1
 
 
-def test_a_restarted_site_goes_on_with_the_mask_in_the_scene(live: PanelDriver, peer: SitePeer) -> None:
-    tap(live, (14, 10, 6))
-    settle(live)
-    peer.sessions.restart()
-    peer.sessions.initial[...] = 0  # it even forgot the mask
-    tap(live, (8, 9, 4))
-    settle(live)
-    assert np.array_equal(shown(live, "tumour"), disc(14, 10, 6) | disc(8, 9, 4))
-    assert np.array_equal(peer.sessions.open["s2"].mask == 5, shown(live, "tumour"))
-
-
-def test_a_refused_prompt_takes_its_point_away(live: PanelDriver, peer: SitePeer) -> None:
-    tap(live, (14, 10, 6))
-    settle(live)
-    peer.refuse("POST", "/sessions/s1/prompts", 409, detail="The image was replaced.", hint="Open the case again.")
-    tap(live, (8, 9, 4))
-    settle(live)
-    assert live.says == "The image was replaced. Open the case again."
-    assert points(live) == 1
-    assert np.array_equal(shown(live, "tumour"), disc(14, 10, 6))
-    peer.replies.clear()
-    tap(live, (8, 9, 4))
-    settle(live)
-    assert points(live) == 2
-
-
-def test_a_point_outside_the_image_is_not_sent(live: PanelDriver, peer: SitePeer) -> None:
-    tap(live, (40, 10, 6))
-    settle(live)
-    assert "outside the image" in live.says
-    assert points(live) == 0
-    assert peer.count("POST", "/sessions/s1/prompts") == 0
-
-
 def test_propagation_shows_progress_and_arrives_as_one_step(live: PanelDriver, peer: SitePeer) -> None:
     assert not live.ui.propagateButton.enabled
     tap(live, (14, 10, 6))
@@ -353,30 +254,6 @@ def test_leaving_the_case_ends_the_session(live: PanelDriver, peer: SitePeer) ->
     live.until(lambda: live.view.case is not None and live.view.case.id == "case-02", "for the next case")
     live.until(lambda: peer.sessions.closed == ["s1"], "for the end of the session")
     assert not shown(live, "tumour").any()
-
-
-def test_taking_the_panel_down_while_prompting_stops_everything(live: PanelDriver, peer: SitePeer) -> None:
-    peer.hold("POST", "/sessions/s1/prompts")
-    tap(live, (14, 10, 6))
-    live.until(lambda: peer.count("POST", "/sessions/s1/prompts"), "for the request")
-    live.widget.cleanup()
-    assert not live.widget.timer.active
-    live.widget.onTick()  # a tick that was due already
-    assert not live.widget.timer.active
-
-
-def test_a_sign_in_that_runs_out_while_prompting_can_be_renewed(live: PanelDriver, peer: SitePeer) -> None:
-    tap(live, (14, 10, 6))
-    settle(live)
-    peer.users["ada"] = "secret"
-    tap(live, (8, 9, 4))
-    live.until(lambda: live.view.phase.name == "SIGN_IN", "for the question")
-    live.type(live.ui.userEdit, "ada")
-    live.type(live.ui.passwordEdit, "secret\r")
-    live.until(lambda: live.view.phase.name == "OPEN", "for the sign-in")
-    tap(live, (8, 9, 4))
-    settle(live)
-    assert np.array_equal(shown(live, "tumour"), disc(14, 10, 6) | disc(8, 9, 4))
 
 
 def test_keys_take_tools_while_the_module_is_shown(live: PanelDriver) -> None:

@@ -173,14 +173,9 @@ class Effect:
         self.name = name
         self.parameters: dict[str, str] = {}
 
-    def setParameter(self, key: str, value: str) -> None:
-        """A parameter of this effect."""
-        assert key == "BrushSphere", key
-        self.parameters[key] = value
-
     def setCommonParameter(self, key: str, value: str) -> None:
         """A parameter that all brushes share."""
-        assert key == "BrushRelativeDiameter", key
+        assert key in ("BrushSphere", "BrushRelativeDiameter"), key
         self.parameters[key] = value
 
 
