@@ -133,7 +133,14 @@ def test_the_table_is_printed_and_nothing_runs_on(finished: tuple[Path, str]) ->
 @pytest.mark.slow
 def test_ctrl_c_in_the_middle_leaves_no_process(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    run = subprocess.Popen([*COMMAND, *SMALL, "--out", str(out)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    run = subprocess.Popen(
+        [*COMMAND, *SMALL, "--out", str(out)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        # As in a terminal: where the tests run in the background, Ctrl-C would be ignored by all that they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         # Two sites, the hub, and the FLARE server that the hub has started.
         until(lambda: len(psutil.Process(run.pid).children(recursive=True)) >= 4, "the servers are not started", 240)
