@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 import click
@@ -40,6 +41,14 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except FedSegError as error:
             raise _Refused(error) from error
+        except BrokenPipeError:  # the reader of the output has gone: click ends quietly
+            raise
+        except OSError as error:  # a full disk, a folder that may not be written
+            name = Path(str(error.filename)).name if error.filename else "a file"
+            refused = FedSegError(
+                f"{name}: {error.strerror or error}", "check the path, the disk, and the rights on it"
+            )
+            raise _Refused(refused) from error
 
 
 class _Refused(click.ClickException):

@@ -120,7 +120,7 @@ def join(source: Path, out: Path | None, certificate: Path | None) -> None:
     Makes the site's private key, which never leaves the kit, and the request for a certificate. On a kit without
     --certificate it writes the request again, for the next certificate.
     """
-    from fed_backend.flare.joining import complete, request_file, unpack, write_request
+    from fed_backend.flare.joining import accept, complete, request_file, write_request
     from fed_backend.flare.kit import load_kit
 
     if source.is_dir():
@@ -134,7 +134,7 @@ def join(source: Path, out: Path | None, certificate: Path | None) -> None:
     elif out is None or certificate is not None:
         raise FedSegError("an invitation needs a folder for the kit", "give --out KIT, and the certificate later")
     else:
-        kit = unpack(source, out)
+        kit = accept(source, out)
     click.echo(f"request: {request_file(kit)}  (not secret; send it to the hub's administrator)")
     click.echo(f"then:    fedseg site join {source if source.is_dir() else out} --certificate FILE")
 

@@ -7,10 +7,7 @@ Works on the folder that `fedseg federation create` made: the hub's kit says who
 from __future__ import annotations
 
 import datetime
-import io
 import json
-import tempfile
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +15,14 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from fed_backend.errors import ProvisionError
-from fed_backend.flare.certificates import CERTIFICATE, KEY, ROOT, common_name
+from fed_backend.flare.certificates import CERTIFICATE, common_name, key_sha256
+from fed_backend.flare.invitation import Invitation
 from fed_backend.flare.kit import load_kit, write_json_atomic
-from fed_backend.flare.provisioning import build, check_site_name, organisation
+from fed_backend.flare.provisioning import check_site_name, organisation
 
 __all__ = ["Authority", "Member"]
 
@@ -87,9 +85,8 @@ class Authority:
             raise ProvisionError(f"site {site!r} has joined already", "revoke it first if it must join anew")
         others = [name for name in self._hub.sites if name != site]
         check_site_name(site, others)
-        invitation = self._invitation(site)
         self._set_sites([*others, site])
-        return invitation
+        return self._invitation(site).to_bytes()
 
     def sign(self, request: Path) -> bytes:
         """Sign a member's request; returns the certificate as PEM.
@@ -104,7 +101,7 @@ class Authority:
         site = common_name(asked.subject)
         if site not in self._hub.sites:
             raise ProvisionError(f"{site!r} is no invited site", "invite it first: `fedseg federation invite`")
-        digest = _fingerprint(asked)
+        digest = key_sha256(asked)
         signed = self._read_signed()
         if site in signed and signed[site]["key_sha256"] != digest:
             raise ProvisionError(
@@ -129,20 +126,12 @@ class Authority:
         self._set_sites([name for name in self._hub.sites if name != site])
         write_json_atomic(self._signed, signed)
 
-    def _invitation(self, site: str) -> bytes:
-        """A kit without key and certificate, as a zip file."""
+    def _invitation(self, site: str) -> Invitation:
         hub = self._hub
-        with tempfile.TemporaryDirectory(prefix="fedseg-") as scratch:
-            # Built with a passing authority, whose keys and certificates are left out.
-            kit = build(hub.plan, [site], hub.host, hub.port, Path(scratch)) / "sites" / site
-            root = self._root.public_bytes(serialization.Encoding.PEM)
-            buffer = io.BytesIO()
-            with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-                for path in sorted(kit.rglob("*")):
-                    name = path.relative_to(kit).as_posix()
-                    if path.is_file() and name not in (KEY, CERTIFICATE):
-                        archive.writestr(name, root if name == ROOT else path.read_bytes())
-        return buffer.getvalue()
+        root = self._root.public_bytes(serialization.Encoding.PEM).decode()
+        return Invitation(
+            site=site, host=hub.host, port=hub.port, plan=hub.plan.as_json(), plan_sha256=hub.plan.sha256, root=root
+        )
 
     def _issue(self, asked: x509.CertificateSigningRequest, site: str) -> x509.Certificate:
         from nvflare.lighter.utils import Identity, generate_cert
@@ -169,7 +158,10 @@ class Authority:
     def _read_signed(self) -> dict[str, dict[str, str]]:
         if not self._signed.is_file():
             return self._provisioned()
-        stored: dict[str, dict[str, str]] = json.loads(self._signed.read_text(encoding="utf-8"))
+        try:
+            stored: dict[str, dict[str, str]] = json.loads(self._signed.read_text(encoding="utf-8"))
+        except ValueError:
+            raise ProvisionError(f"{self._signed.name} is damaged", "restore it from a copy of the admin kit") from None
         return stored
 
     def _provisioned(self) -> dict[str, dict[str, str]]:
@@ -178,7 +170,7 @@ class Authority:
         for path in sorted(self._folder.glob(f"sites/*/{CERTIFICATE}")):
             certificate = x509.load_pem_x509_certificate(path.read_bytes())
             ends = certificate.not_valid_after_utc.isoformat()
-            found[common_name(certificate.subject)] = {"key_sha256": _fingerprint(certificate), "ends": ends}
+            found[common_name(certificate.subject)] = {"key_sha256": key_sha256(certificate), "ends": ends}
         return found
 
 
@@ -195,11 +187,3 @@ def _read_request(path: Path) -> x509.CertificateSigningRequest:
     if not isinstance(key, rsa.RSAPublicKey) or key.key_size < _MIN_KEY_BITS:
         raise ProvisionError(f"the request {path.name} has no RSA key of {_MIN_KEY_BITS} bits or more", hint)
     return request
-
-
-def _fingerprint(holder: x509.CertificateSigningRequest | x509.Certificate) -> str:
-    digest = hashes.Hash(hashes.SHA256())
-    digest.update(
-        holder.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    )
-    return digest.finalize().hex()

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 from collections.abc import Callable
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from fed_backend.errors import ProvisionError
 from fed_backend.flare.kit import Kit
 
-__all__ = ["CERTIFICATE", "KEY", "ROOT", "announce_expiry", "check_certificate", "common_name", "fits"]
+__all__ = ["CERTIFICATE", "KEY", "ROOT", "announce_expiry", "check_certificate", "common_name", "fits", "key_sha256"]
 
 CERTIFICATE, KEY, ROOT = "startup/client.crt", "startup/client.key", "startup/rootCA.pem"
 """Files of a site's kit."""
@@ -25,6 +28,12 @@ def common_name(subject: x509.Name) -> str:
     """The one common name of a subject; empty where there is none, or several."""
     names = [str(part.value) for part in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     return names[0] if len(names) == 1 else ""
+
+
+def key_sha256(holder: x509.Certificate | x509.CertificateSigningRequest | PrivateKeyTypes) -> str:
+    """Hex SHA-256 of the public key (DER) in a certificate or request, or beside a private key."""
+    public = holder.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(public).hexdigest()
 
 
 def fits(certificate: x509.Certificate, root: x509.Certificate, name: str) -> str:

@@ -41,13 +41,13 @@ def create(plan_file: Path, out: Path, host: str, port: int) -> None:
 @federation.command("invite")
 @click.argument("folder", type=_FOLDER)
 @click.argument("site")
-@click.option("--out", type=_FILE, help="File to write.  [default: SITE.fedseg.zip]")
+@click.option("--out", type=_FILE, help="File to write.  [default: SITE.invitation.json]")
 def invite(folder: Path, site: str, out: Path | None) -> None:
     """Make SITE a member of the federation in FOLDER, and write the file that lets it join."""
     from fed_backend.flare.authority import Authority
 
     authority = Authority(folder)
-    target = out or Path(f"{site}.fedseg.zip")
+    target = out or Path(f"{site}.invitation.json")
     _write(target, authority.invite(site))
     click.echo(f"invitation: {target}  (not secret; send it to the site)")
     click.echo(f"at {site}: fedseg site join {target.name} --out KIT, which makes {site}.csr to be sent back")

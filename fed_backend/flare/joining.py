@@ -11,11 +11,8 @@ None of the three files is secret: who copies one cannot speak for the site.
 
 from __future__ import annotations
 
-import io
 import os
-import re
 import tempfile
-import zipfile
 from pathlib import Path
 
 from cryptography import x509
@@ -25,17 +22,15 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import NameOID
 
 from fed_backend.errors import ProvisionError
-from fed_backend.flare.certificates import CERTIFICATE, KEY, ROOT, fits
+from fed_backend.flare.certificates import CERTIFICATE, KEY, ROOT, fits, key_sha256
+from fed_backend.flare.invitation import read_invitation
 from fed_backend.flare.kit import Kit, load_kit
+from fed_backend.flare.provisioning import build
 
-__all__ = ["complete", "request_file", "unpack", "write_request"]
-
-_MEMBER = re.compile(r"^(federation\.json|plan\.json|(startup|local)/[A-Za-z0-9_.-]+)$")
-_LIMIT = 2**24  # of all files together; an invitation has some 20 kB
-_KEY_BITS = 3072
+__all__ = ["accept", "complete", "request_file", "write_request"]
 
 
-def unpack(invitation: Path, out: Path) -> Kit:
+def accept(invitation: Path, out: Path) -> Kit:
     """Make a kit from an invitation, with a private key of its own and the request for a certificate.
 
     Args:
@@ -48,16 +43,14 @@ def unpack(invitation: Path, out: Path) -> Kit:
     out = out.resolve()
     if out.exists():
         raise ProvisionError(f"{out.name} already exists", "choose another --out; a kit is never overwritten")
-    files = _read(invitation)
+    asked = read_invitation(invitation)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
-        folder = Path(scratch) / "kit"
-        for name, content in files.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        (folder / "run").mkdir(mode=0o700)
-        _make_key(folder / KEY)
+        # FLARE's builders make a whole federation; only this site's part of it, with its key, is kept.
+        kits = build(asked.parsed_plan(), [asked.site], asked.host, asked.port, Path(scratch))
+        folder = kits / "sites" / asked.site
+        (folder / ROOT).write_text(asked.root)
+        (folder / CERTIFICATE).unlink()
         write_request(load_kit(folder, "site"))
         os.replace(folder, out)
     return load_kit(out, "site")
@@ -102,7 +95,7 @@ def complete(kit: Kit, certificate: Path) -> None:
         ) from None
     if wrong := fits(signed, root, kit.name):
         raise ProvisionError(f"the certificate {certificate.name} {wrong}", f"it must be signed for {kit.name!r}")
-    if _public(signed) != _public(_load_key(kit)):
+    if key_sha256(signed) != key_sha256(_load_key(kit)):
         raise ProvisionError(
             f"the certificate {certificate.name} is for another key than this kit's", f"send {kit.name}.csr again"
         )
@@ -112,33 +105,6 @@ def complete(kit: Kit, certificate: Path) -> None:
     os.replace(temporary, target)
 
 
-def _read(invitation: Path) -> dict[str, bytes]:
-    hint = "ask the hub's administrator for the file that `fedseg federation invite` made"
-    try:
-        with zipfile.ZipFile(io.BytesIO(invitation.read_bytes())) as archive:
-            entries = archive.infolist()
-            if sum(entry.file_size for entry in entries) > _LIMIT:
-                raise ProvisionError(f"{invitation.name} is too large for an invitation", hint)
-            if odd := [entry.filename for entry in entries if not _MEMBER.match(entry.filename)]:
-                raise ProvisionError(f"{invitation.name} holds {odd[0]!r}, which no invitation has", hint)
-            files = {entry.filename: archive.read(entry) for entry in entries}
-    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError):
-        raise ProvisionError(f"{invitation.name} is no invitation to a federation", hint) from None
-    if absent := sorted({"federation.json", "plan.json", ROOT} - files.keys()):
-        raise ProvisionError(f"{invitation.name} lacks {absent[0]}", hint)
-    return files
-
-
-def _make_key(path: Path) -> None:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS)
-    data = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
-    )
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as handle:
-        handle.write(data)
-
-
 def _load_key(kit: Kit) -> PrivateKeyTypes:
     try:
         return serialization.load_pem_private_key((kit.folder / KEY).read_bytes(), password=None)
@@ -146,7 +112,3 @@ def _load_key(kit: Kit) -> PrivateKeyTypes:
         raise ProvisionError(
             f"the private key of {kit.name!r} cannot be read", "join again from the invitation, into a new folder"
         ) from None
-
-
-def _public(holder: x509.Certificate | PrivateKeyTypes) -> bytes:
-    return holder.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)

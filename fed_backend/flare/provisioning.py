@@ -29,7 +29,7 @@ from fed_backend.flare.aggregator import Aggregator
 from fed_backend.flare.kit import ADMIN_NAME, CLASSES, KIT_FORMAT, START, SUPERVISOR_NAME
 from fed_backend.plan import SITE_NAME, Plan, save_plan
 
-__all__ = ["build", "check_site_name", "organisation", "provision"]
+__all__ = ["build", "check_host", "check_site_name", "organisation", "provision"]
 
 HEARTBEAT_TIMEOUT_S = 20
 """After this many silent seconds FLARE drops a client; its own default of 600 is far too slow."""
@@ -73,7 +73,7 @@ def provision(
         _check_membership(plan, sites)
     for method in plan.methods:
         Aggregator(plan, method, start=start)
-    _check_host(host)
+    check_host(host)
     if not 0 <= port <= 65535:
         raise ProvisionError(f"port {port} is not between 0 and 65535", "leave --port out to pick a free one")
     out = Path(out).resolve()
@@ -136,7 +136,12 @@ def _check_membership(plan: Plan, sites: Sequence[str]) -> None:
         )
 
 
-def _check_host(host: str) -> None:
+def check_host(host: str) -> None:
+    """Check that certificates can name a host.
+
+    Raises:
+        ProvisionError: they cannot; says why.
+    """
     try:
         ipaddress.ip_address(host)
     except ValueError:

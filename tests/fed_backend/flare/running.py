@@ -19,7 +19,7 @@ import psutil
 from in_process import start_payload
 
 from fed_backend.flare.authority import Authority
-from fed_backend.flare.joining import complete, request_file, unpack
+from fed_backend.flare.joining import accept, complete, request_file
 from fed_backend.flare.processes import stop_tree
 from fed_backend.flare.provisioning import provision
 from fed_backend.plan import Plan, parse_plan
@@ -86,7 +86,7 @@ class RunningFederation:
         authority, scratch = Authority(self.kits), self.folder / "joining"
         scratch.mkdir()
         (scratch / "invitation").write_bytes(authority.invite(site))
-        kit = unpack(scratch / "invitation", self.kits / "sites" / site)
+        kit = accept(scratch / "invitation", self.kits / "sites" / site)
         (scratch / "certificate").write_bytes(authority.sign(request_file(kit)))
         complete(kit, scratch / "certificate")
 

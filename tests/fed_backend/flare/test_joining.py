@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import datetime
-import io
+import json
 import shutil
 import socket
 import ssl
 import stat
 import threading
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -24,8 +23,8 @@ from fed_backend.cli import fedseg
 from fed_backend.errors import ProvisionError
 from fed_backend.flare.authority import Authority
 from fed_backend.flare.certificates import announce_expiry, check_certificate
-from fed_backend.flare.joining import complete, request_file, unpack
-from fed_backend.flare.kit import Kit, load_kit
+from fed_backend.flare.joining import accept, complete, request_file
+from fed_backend.flare.kit import CLASSES, Kit, load_kit
 from fed_backend.flare.provisioning import provision
 from fed_backend.plan import save_plan
 
@@ -37,7 +36,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A federation that nobody has joined yet, and an invitation for north."""
     folder = tmp_path_factory.mktemp("joining")
     provision(PLAN, [], folder / "federation", inviting=True)
-    (folder / "north.zip").write_bytes(Authority(folder / "federation").invite("north"))
+    (folder / "north.json").write_bytes(Authority(folder / "federation").invite("north"))
     return folder
 
 
@@ -50,7 +49,7 @@ def folder(made: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def kit(folder: Path) -> Kit:
-    return unpack(folder / "north.zip", folder / "kit")
+    return accept(folder / "north.json", folder / "kit")
 
 
 def joined(folder: Path, kit: Kit) -> Kit:
@@ -77,7 +76,7 @@ def test_a_hospital_joins_with_four_commands(tmp_path: Path, monkeypatch: pytest
     for arguments in (
         ("federation", "create", "--plan", "plan.json", "--out", "federation"),
         ("federation", "invite", "federation", "north"),
-        ("site", "join", "north.fedseg.zip", "--out", "kit"),
+        ("site", "join", "north.invitation.json", "--out", "kit"),
         ("federation", "sign", "federation", "kit/north.csr"),
         ("site", "join", "kit", "--certificate", "kit/north.crt"),
     ):
@@ -87,14 +86,19 @@ def test_a_hospital_joins_with_four_commands(tmp_path: Path, monkeypatch: pytest
     assert run("federation", "members", "federation").output.startswith("north\tuntil 20")
 
 
+def test_a_folder_that_cannot_be_made_is_said_in_one_line(folder: Path) -> None:
+    refused = run("site", "join", folder / "north.json", "--out", folder / "north.json" / "kit")
+    assert refused.exit_code == 2
+    assert refused.output.startswith("error: north.json: ")
+    assert isinstance(refused.exception, SystemExit)
+
+
 def test_the_key_is_made_at_the_site_and_is_in_none_of_the_files(folder: Path, kit: Kit) -> None:
     key = kit.folder / "startup" / "client.key"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
-    with zipfile.ZipFile(folder / "north.zip") as invitation:
-        sent = [invitation.read(name) for name in invitation.namelist()]
     joined(folder, kit)
-    sent += [request_file(kit).read_bytes(), (folder / "north.crt").read_bytes()]
-    assert not any(b"PRIVATE" in data for data in sent)
+    files = (folder / "north.json", request_file(kit), folder / "north.crt")
+    assert not any(b"PRIVATE" in path.read_bytes() for path in files)
     elsewhere = [path for path in (folder / "federation").rglob("*") if path.is_file()]
     assert not any(key.read_bytes()[100:200] in path.read_bytes() for path in elsewhere)
 
@@ -181,8 +185,8 @@ def test_a_certificate_that_is_not_this_kits_is_refused_and_the_good_one_stays(f
     joined(folder, kit)
     before = (kit.folder / "startup" / "client.crt").read_bytes()
     authority = Authority(folder / "federation")
-    (folder / "south.zip").write_bytes(authority.invite("south"))
-    south = unpack(folder / "south.zip", folder / "south")
+    (folder / "south.json").write_bytes(authority.invite("south"))
+    south = accept(folder / "south.json", folder / "south")
     other = provision(plan(), ["north"], folder / "other") / "sites" / "north" / "startup" / "client.crt"
     (folder / "south.crt").write_bytes(authority.sign(request_file(south)))
     (folder / "text.crt").write_text("nonsense")
@@ -202,39 +206,42 @@ def test_a_certificate_that_is_not_this_kits_is_refused_and_the_good_one_stays(f
     assert (kit.folder / "startup" / "client.crt").read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "startup/../../evil", "run/courier.json", "local/a/b"])
-def test_an_invitation_writes_nothing_outside_the_kit(folder: Path, name: str) -> None:
-    with zipfile.ZipFile(folder / "north.zip", "a") as archive:
-        archive.writestr(name, "x")
-    with pytest.raises(ProvisionError, match="which no invitation has"):
-        unpack(folder / "north.zip", folder / "kit")
-    assert not (folder / "kit").exists()
-    assert not list(folder.glob("**/*evil*"))
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("site", "../evil"),
+        ("site", "hub"),
+        ("host", "10.0.0.1"),
+        ("host", "hub/../../evil"),
+        ("port", 0),
+        ("root", "nonsense"),
+        ("plan", {}),
+        ("plan", plan(rounds=99).as_json()),
+        ("format", "fedseg-invitation/9"),
+        ("class_allow_list", ["os.system"]),
+    ],
+)
+def test_an_invitation_that_says_something_else_leaves_nothing_behind(folder: Path, name: str, value: object) -> None:
+    path = folder / "north.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(ProvisionError) as caught:
+        accept(path, folder / "kit")
+    assert caught.value.hint
+    assert sorted(folder.rglob("*")) == before
 
 
-def test_damaged_invitations_leave_nothing_behind(folder: Path) -> None:
-    whole = (folder / "north.zip").read_bytes()
-    bomb = io.BytesIO()
-    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("plan.json", bytes(2**25))
-    before = sorted(folder.iterdir())
-    for data, why in ((b"", "no invitation"), (whole[:500], "no invitation"), (bomb.getvalue(), "too large")):
-        (folder / "north.zip").write_bytes(data)
-        with pytest.raises(ProvisionError, match=why):
-            unpack(folder / "north.zip", folder / "kit")
-    assert sorted(folder.iterdir()) == before
+@pytest.mark.parametrize("data", [b"", b"nonsense", b"[]", b"[" * 100_000, bytes(2**23)])
+def test_what_is_no_invitation_is_refused(folder: Path, data: bytes) -> None:
+    (folder / "north.json").write_bytes(data)
+    with pytest.raises(ProvisionError, match=r"no invitation|too large"):
+        accept(folder / "north.json", folder / "kit")
 
 
-def test_a_plan_changed_on_its_way_is_noticed(folder: Path) -> None:
-    with zipfile.ZipFile(folder / "north.zip") as archive:
-        files = {name: archive.read(name) for name in archive.namelist()}
-    save_plan(plan(rounds=99), folder / "plan.json")
-    with zipfile.ZipFile(folder / "north.zip", "w") as archive:
-        for name, data in {**files, "plan.json": (folder / "plan.json").read_bytes()}.items():
-            archive.writestr(name, data)
-    with pytest.raises(ProvisionError, match="changed after provisioning"):
-        unpack(folder / "north.zip", folder / "kit")
-    assert not (folder / "kit").exists()
+def test_the_site_itself_says_what_a_job_may_name(kit: Kit) -> None:
+    resources = json.loads((kit.folder / "local" / "resources.json").read_text())
+    assert set(CLASSES) <= set(resources["class_allow_list"])
+    assert resources["allow_log_streaming"] is False
 
 
 def test_a_member_is_invited_again_until_it_has_joined(folder: Path, kit: Kit) -> None:
