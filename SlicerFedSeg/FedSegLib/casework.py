@@ -34,6 +34,7 @@ class CaseScene(Protocol):
     def close_case(self, case: SceneCase) -> None: ...
     def put_away(self, case: SceneCase) -> None: ...
     def has_marks(self, case: SceneCase) -> bool: ...
+    def stamp(self, case: SceneCase) -> tuple[int, ...]: ...
     def show_mask(self, case: SceneCase, mask: Mask, folder: Path) -> None: ...
     def export_mask(self, case: SceneCase, path: Path, *, allow_empty: bool = False) -> None: ...
     def prompts(self, case: SceneCase) -> Prompts: ...
@@ -90,6 +91,7 @@ class CaseWork:
         self.leaving: Callable[[], None] = lambda: None
         """Called before the open case is let go of."""
         self._leaving = ""
+        self._safe: tuple[int, ...] | None = None
 
     @property
     def case(self) -> SceneCase | None:
@@ -120,13 +122,13 @@ class CaseWork:
             self._fetch(lambda cancel: NextCase(name, ""), f"Opening '{name}' …")
 
     def may_leave(self, way: str) -> bool:
-        """False, with a warning, on the first try to leave a mask that is not submitted."""
+        """False, with a warning, on the first try to leave a mask that is not submitted as it is now."""
         case = self._panel.view.case
-        unsaved = case is not None and not case.submitted and self._has_marks()
-        if case is not None and unsaved and self._leaving != way:
+        if case is not None and self._unsaved(case) and self._leaving != way:
             self._leaving = way
             hint = "Submit it, or do the same again to leave it."
-            self._panel.change(notice=Notice(f"The mask of '{case.id}' is not submitted.", hint))
+            what = "has changed since it was submitted" if case.submitted else "is not submitted"
+            self._panel.change(notice=Notice(f"The mask of '{case.id}' {what}.", hint))
             return False
         self._leaving = ""
         return True
@@ -174,6 +176,7 @@ class CaseWork:
         self.take(chosen, opened, submitted=arrived.mask is not None)
         if arrived.mask is not None:
             self._scene.show_mask(opened, arrived.mask, self._folder)
+            self._safe = self._scene.stamp(opened)
         elif self._settings.segment_on_open and why_not(self._panel.view, Action.SEGMENT) is None:
             self.segment()
 
@@ -183,7 +186,7 @@ class CaseWork:
             self.leaving()
             self._prompting.end()
             self._scene.close_case(self._case)
-        self._case, self._opened_at = opened, self._clock()
+        self._case, self._opened_at, self._safe = opened, self._clock(), None
         self._prompting.begin(opened, chosen.id)
         view = CaseView(chosen.id, chosen.reason, submitted=submitted, reopened=submitted)
         self._panel.to(Phase.OPEN, case=view)
@@ -264,6 +267,7 @@ class CaseWork:
         if parcel is None:
             return
         self._posting.hold(parcel)
+        exported = self._scene.stamp(self._need_case())
 
         def work(cancel: CancelSwitch, report: Report) -> Receipt | FedSegError:
             try:
@@ -279,13 +283,14 @@ class CaseWork:
                 notice = words.receipt_words(result)
             else:
                 notice = kept_notice(parcel, result)
-            self._posting.free(parcel)
+            self._posting.free()
+            self._safe = exported
             self._submitted()
             self._panel.to(Phase.OPEN, case=replace(case, submitted=True), notice=notice)
 
         def failed() -> None:
             self._outbox.remove(parcel)  # it was stopped or refused; the mask is still in the scene
-            self._posting.free(parcel)
+            self._posting.free()
 
         self._panel.run(Phase.SUBMITTING, f"Sending the mask of '{case.id}' …", work, done, Phase.OPEN, failed=failed)
 
@@ -309,8 +314,11 @@ class CaseWork:
             raise ActionNotPossible("No case is open.", "Press 'Next case'.")
         return self._case
 
-    def _has_marks(self) -> bool:
+    def _unsaved(self, case: CaseView) -> bool:
+        """True when leaving would lose something: marks, or changes (by hand, too) since the mask was submitted."""
         try:
+            if case.submitted:
+                return self._scene.stamp(self._need_case()) != self._safe
             return self._scene.has_marks(self._need_case())
         except FedSegError:
             return False  # the case left the scene: there is nothing to lose

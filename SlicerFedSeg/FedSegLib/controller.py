@@ -193,6 +193,7 @@ class Controller:
         if self.view.phase in CONNECTED:
             notice = Notice("The scene was closed, and the case with it.", "Press 'Next case' to go on.")
             self._panel.to(Phase.READY, case=None, notice=notice)
+            self.posting.refresh()  # what was being sent waits now
         else:
             self._panel.change(case=None)
 

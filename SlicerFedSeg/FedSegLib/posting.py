@@ -13,7 +13,7 @@ from .errors import Cancelled, ConsentMissing, FedSegError, ProtocolError, Serve
 from .outbox import Outbox, Parcel
 from .panel import Panel
 from .protocol import Receipt
-from .state import Notice, Tone, notice_of
+from .state import Notice, Phase, Tone, notice_of
 from .worker import Job, Lane, Report
 
 AGAIN_SECONDS = 20.0
@@ -45,7 +45,7 @@ class Posting:
         self._due = 0.0
         self._job: Job[Receipt] | None = None
         self._refused: dict[str, str] = {}
-        self._held: set[str] = set()
+        self._foreground = ""
 
     def tick(self) -> None:
         """Try again if it is time."""
@@ -58,20 +58,19 @@ class Posting:
         self._show()
 
     def hold(self, parcel: Parcel) -> None:
-        """Leave this one alone: it is being sent in the foreground."""
-        self._held.add(parcel.id)
+        """Leave this one alone while it is being sent in the foreground."""
+        self._foreground = parcel.id
 
-    def free(self, parcel: Parcel) -> None:
-        """It is not sent in the foreground any more."""
-        self._held.discard(parcel.id)
+    def free(self) -> None:
+        """Nothing is sent in the foreground any more."""
+        self._foreground = ""
         self._due = self._clock() + AGAIN_SECONDS
         self._show()
 
     def send(self) -> None:
         """Send the oldest mask that waits."""
         self._due = self._clock() + AGAIN_SECONDS
-        url = self._panel.view.address
-        ready = [one for one in self._outbox.waiting(url) if one.id not in self._refused and one.id not in self._held]
+        ready = [one for one in self._kept() if one.id not in self._refused]
         consent = self._connection.consent() if ready and self._panel.view.site is not None else None
         if self._job is not None or not ready or consent is None:
             self._show()
@@ -81,8 +80,12 @@ class Posting:
         def work(cancel: CancelSwitch, report: Report) -> Receipt:
             return client.deliver(parcel, self._outbox.mask_of(parcel), consent, cancel)
 
+        def over() -> None:
+            if self._job is job:  # another one is under way if the server was left and found again
+                self._job = None
+
         def done(receipt: Receipt) -> None:
-            self._job = None
+            over()
             self._outbox.remove(parcel)
             self._panel.change(
                 notice=Notice(f"The mask of '{parcel.case}' that waited here has arrived.", "", Tone.GOOD)
@@ -90,14 +93,14 @@ class Posting:
             self.refresh()
 
         def failed(error: Exception) -> None:
-            self._job = None
+            over()
             if not may_arrive_later(error):
                 self._refused[parcel.id] = str(error)
                 self._panel.change(notice=notice_of(error))
                 self._due = self._clock()
             self._show()
 
-        self._job = self._lane.submit(work, done, failed)
+        job = self._job = self._lane.submit(work, done, failed)
 
     def discard_refused(self) -> None:
         """Give up the masks that the site will not take."""
@@ -114,9 +117,13 @@ class Posting:
             job.cancel.cancel()
         self._refused.clear()
 
+    def _kept(self) -> list[Parcel]:
+        """What waits for this server; a foreground job may be dropped at any time, and its mask waits like others."""
+        held = self._foreground if self._panel.view.phase is Phase.SUBMITTING else ""
+        return [one for one in self._outbox.waiting(self._panel.view.address) if one.id != held]
+
     def _show(self) -> None:
-        url = self._panel.view.address
-        kept = [one for one in self._outbox.waiting(url) if one.id not in self._held]
+        kept = self._kept()
         refused = {one.case: self._refused[one.id] for one in kept if one.id in self._refused}
         waiting = tuple(one.case for one in kept if one.id not in self._refused)
         self._panel.change(waiting=waiting, refused=tuple(refused.items()))

@@ -323,5 +323,12 @@ def _why_not_shared(view: View, action: Action) -> str | None:
     if site.role == "annotator":
         return "Your role 'annotator' may not start or stop rounds: ask a reviewer."
     if action is Action.START_ROUND:
-        return "A round is running." if round_runs else None
+        return "A round is running." if round_runs else _why_no_part(view)
     return None if round_runs else "No round is running."
+
+
+def _why_no_part(view: View) -> str | None:
+    known = view.federation
+    if known is not None and known.plan is not None and known.plan.approved is False:
+        return "Nobody at this site has agreed to the plan: ask an administrator."
+    return "This site is paused." if known is not None and known.paused else None

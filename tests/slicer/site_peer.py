@@ -104,7 +104,8 @@ class SitePeer:
         self.statistics: dict[str, Any] = {"days": [], "versions": [], "cases": [], "summary": ""}
         self.federation: dict[str, Any] = {
             "enabled": True, "site": "north", "courier": {"connected": True, "last_seen": None}, "paused": False,
-            "plan": {"name": "glioma", "sha256": "0", "method": "fedavg", "model": "unet", "rounds": 3}, "rounds": [],
+            "plan": {"name": "glioma", "sha256": "a" * 64, "method": "fedavg", "model": "unet", "rounds": 3},
+            "rounds": [],
         }  # fmt: skip
         self.plan: dict[str, Any] = {
             "method": {"name": "fedavg"}, "alternatives": [{"name": "gcml"}],
@@ -302,9 +303,12 @@ class Handler(BaseHTTPRequestHandler):
                 peer.federation["paused"] = json.loads(item.body)["paused"]
                 self.send_json({"paused": peer.federation["paused"]})
             case ("POST", "plan"):
-                approved = json.loads(item.body)["approved"]
-                peer.federation["plan"]["approved"] = {"by": "ada"} if approved else None
-                self.send_json({})
+                asked, plan = json.loads(item.body), peer.federation["plan"]
+                if asked["approved"] and asked["sha256"] != plan["sha256"]:
+                    self.send_json({"error": "Conflict", "detail": "the plan at this site is another one"}, 409)
+                    return
+                plan["approved"] = {"who": "ada", "at": "2026-01-02T03:04:05Z"} if asked["approved"] else None
+                self.send_json({"sha256": plan["sha256"], "approved": plan["approved"]})
             case ("POST", "rounds"):
                 peer.round = running_round()
                 peer.federation["rounds"] = [{"id": "r1", "state": "running", "method": "fedavg", "rounds": 3}]

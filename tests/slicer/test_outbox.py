@@ -128,6 +128,26 @@ def test_what_waits_is_sent_after_a_restart_of_slicer(
     second.close()
 
 
+@pytest.mark.parametrize("way", ["the scene is closed", "the server is left"])
+def test_a_mask_whose_sending_was_broken_off_waits(
+    panel: PanelDriver, scene: Any, peer: SitePeer, tmp_path: Path, way: str
+) -> None:
+    segmented(panel, peer.url)
+    gate = peer.hold("PUT", "/datastore/label")
+    panel.click(panel.ui.submitButton)
+    peer.wait_for("PUT", "/datastore/label")
+    peer.gates.clear()
+    if way == "the scene is closed":
+        scene.Clear(0)
+    else:
+        panel.click(panel.ui.disconnectButton)
+        panel.connect(peer.url)
+    panel.until(lambda: "that waited here has arrived" in panel.says, "for the arrival")
+    gate.set()
+    assert kept(tmp_path) == []
+    assert peer.count("PUT", "/datastore/label") == 2
+
+
 def test_without_consent_nothing_that_waits_is_sent(panel: PanelDriver, peer: SitePeer, tmp_path: Path) -> None:
     segmented(panel, peer.url)
     peer.refuse("PUT", "/datastore/label", 500, detail="No.")

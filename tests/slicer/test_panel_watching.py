@@ -106,6 +106,33 @@ def test_a_site_is_paused_and_leaves_and_comes_back(panel: PanelDriver, peer: Si
     panel.until(lambda: panel.ui.leaveButton.enabled, "for the button")
     panel.click(panel.ui.leaveButton)
     panel.until(lambda: panel.ui.leaveButton.text == "Leave", "for the return")
+    asked = [json.loads(item.body) for item in peer.wait_for("POST", "/federation/plan", 2)]
+    assert asked == [{"sha256": "a" * 64, "approved": False}, {"sha256": "a" * 64, "approved": True}]
+
+
+def test_a_plan_that_nobody_agreed_to_starts_no_round(panel: PanelDriver, peer: SitePeer, eager: None) -> None:
+    peer.role = "admin"
+    peer.federation["plan"]["approved"] = None
+    panel.connect(peer.url)
+    panel.until(lambda: "has agreed to the plan" in panel.ui.federationLabel.text, "for the plan")
+    assert not panel.ui.startRoundButton.enabled
+    assert "agreed to the plan" in panel.ui.startRoundButton.toolTip
+    panel.click(panel.ui.leaveButton)
+    panel.until(lambda: panel.ui.startRoundButton.enabled, "for the agreement")
+    peer.federation["paused"] = True
+    panel.until(lambda: panel.ui.startRoundButton.toolTip == "This site is paused.", "for the pause")
+
+
+def test_agreeing_to_a_plan_that_was_replaced_is_refused(panel: PanelDriver, peer: SitePeer) -> None:
+    peer.role = "admin"
+    peer.federation["plan"]["approved"] = None
+    panel.connect(peer.url)
+    panel.until(lambda: panel.ui.leaveButton.visible, "for the plan")
+    peer.federation["plan"]["sha256"] = "b" * 64
+    panel.click(panel.ui.leaveButton)
+    panel.until(lambda: "another one" in panel.says, "for the refusal")
+    assert peer.federation["plan"]["approved"] is None
+    panel.until(lambda: panel.view.federation.plan.sha256 == "b" * 64, "for the new plan")
 
 
 @pytest.mark.parametrize(("role", "rounds", "pause"), [("annotator", False, False), ("reviewer", True, False)])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import site_peer
+from case_desk import edit
 from FedSegLib import cases
 from FedSegLib.cases import CaseState, Correction
 from FedSegLib.errors import ProtocolError
@@ -91,6 +92,45 @@ def test_a_finished_case_is_opened_with_its_mask_and_edited_again(panel: PanelDr
     panel.segment()  # another mask
     panel.click(panel.ui.nextButton)
     assert "'case-10' is not submitted" in panel.says
+
+
+def trim(panel: PanelDriver) -> None:
+    """Take voxels from the tumour by hand, as the Segment Editor does."""
+    import slicer
+
+    left = (site_peer.mask(0) == 5) & (site_peer.mask(1) == 5)
+    edit(slicer.mrmlScene, panel.widget.controller.casework.case, "tumour", left)
+
+
+def test_what_is_edited_after_a_submission_is_not_left_by_accident(panel: PanelDriver, peer: SitePeer) -> None:
+    listed(panel, peer)
+    panel.open_case()
+    panel.segment()
+    panel.widget.controller.connection.agree()
+    peer.hold("PUT", "/datastore/label")
+    panel.click(panel.ui.submitButton)
+    peer.wait_for("PUT", "/datastore/label")
+    trim(panel)  # while it is being sent
+    peer.gates.pop(("PUT", "/datastore/label")).set()
+    panel.until(lambda: "is submitted" in panel.says, "for the receipt")
+    panel.click(panel.ui.nextButton)
+    assert "'case-01' has changed since it was submitted" in panel.says
+    panel.click(panel.ui.submitButton)
+    panel.until(lambda: "is submitted" in panel.says, "for the receipt")
+    panel.open_case()
+    panel.until(lambda: panel.view.case.id == "case-02", "for the next case")
+
+
+def test_a_reopened_case_is_left_at_once_unless_it_was_edited(panel: PanelDriver, peer: SitePeer) -> None:
+    peer.finals["case-10"] = nrrd(site_peer.mask(1), site_peer.AFFINE)
+    listed(panel, peer)
+    for row, case in ((2, "case-10"), (0, "case-01"), (2, "case-10")):
+        choose(panel, row)
+        panel.click(panel.ui.openButton)
+        panel.until(lambda name=case: panel.view.case is not None and panel.view.case.id == name, f"for {case}")
+    trim(panel)
+    panel.click(panel.ui.nextButton)
+    assert "'case-10' has changed since it was submitted" in panel.says
 
 
 def test_a_double_click_opens(panel: PanelDriver, peer: SitePeer) -> None:

@@ -29,7 +29,7 @@ from .pointers import (
     scribble_node,
     world_to_ijk,
 )
-from .segments import follow, lay_out, named_segments, refuse_foreign, segment_mask, write_masks
+from .segments import follow, lay_out, layout_stamp, named_segments, refuse_foreign, segment_mask, write_masks
 from .volumes import find_node, load_volume, read_labels, shape_kji, volume_grid, write_image, write_labels
 
 if TYPE_CHECKING:
@@ -137,6 +137,14 @@ class SlicerScene:
         volume, segmentation = case_nodes(case)
         found = named_segments(segmentation, case.schema)
         return any(bool(segment_mask(segmentation, key, volume).any()) for _, key in found)
+
+    def stamp(self, case: SceneCase) -> tuple[int, ...]:
+        """Changes whenever the structures' voxels were touched.
+
+        Raises:
+            CaseGone: volume or segmentation left the scene.
+        """
+        return layout_stamp(case_nodes(case)[1], case.schema)
 
     def show_mask(self, case: SceneCase, mask: Mask, folder: Path) -> None:
         """Put a mask from the site into the segmentation, in place, only where it differs.
