@@ -28,6 +28,7 @@ from .live.propagating import Propagating
 from .live.work import LiveWork
 from .outbox import Outbox
 from .panel import Panel
+from .plan_words import plan_question
 from .posting import Posting
 from .prompting import PointingScene, Prompting
 from .settings import Settings
@@ -232,11 +233,21 @@ class Controller:
         if self.connection.watch is not None and known is not None and self._panel.can(Action.PAUSE):
             self.connection.watch.pause(not known.paused)
 
-    def toggle_membership(self) -> None:
-        """Agree to the plan, or take the agreement back: the site then sends and takes nothing."""
+    def agree_to_plan(self) -> None:
+        """Say what leaves the site, and agree to the plan if the person still wants to."""
+        plan = self.view.federation.plan if self.view.federation is not None else None
+        watch = self.connection.watch
+        if watch is None or plan is None or not self._panel.can(Action.JOIN):
+            return
+        sha256 = plan.details.sha256 if plan.details is not None else plan.sha256  # what the person reads below
+        text = plan_question(plan, self.connection.site().site)
+        self.connection.ask_once(text, lambda: watch.approve_plan(sha256 or plan.sha256, True))
+
+    def leave_plan(self) -> None:
+        """Take the agreement back: the site then sends and takes nothing."""
         plan = self.view.federation.plan if self.view.federation is not None else None
         if self.connection.watch is not None and plan is not None and self._panel.can(Action.LEAVE):
-            self.connection.watch.approve_plan(plan.sha256, not plan.approved)
+            self.connection.watch.approve_plan(plan.sha256, False)
 
     def show_round_curve(self) -> None:
         """Plot the Dice of every site over the rounds."""

@@ -8,7 +8,8 @@ from urllib.parse import quote
 from .cancel import CancelSwitch
 from .errors import NotFound
 from .fields import Fields, parse_object
-from .progress import Federation, Learning, Round, federation, learning, plan_methods, round_id, round_status
+from .plans import PlanDetails, plan_details
+from .progress import Federation, Learning, Round, federation, learning, round_id, round_status
 from .transport import Transport
 from .versions import Statistics, Version, statistics, versions
 
@@ -73,12 +74,12 @@ class OversightCalls:
         """``GET /federation``."""
         return federation(self._quick("GET", "/federation", cancel=cancel))
 
-    def plan_methods(self, cancel: CancelSwitch | None = None) -> tuple[str, ...]:
-        """``GET /federation/plan``: what rounds may be started with; nothing from a site that does not tell."""
+    def plan(self, cancel: CancelSwitch | None = None) -> PlanDetails | None:
+        """``GET /federation/plan``; None from a site that does not tell."""
         try:
-            return plan_methods(self._quick("GET", "/federation/plan", cancel=cancel))
+            return plan_details(self._quick("GET", "/federation/plan", cancel=cancel))
         except NotFound:
-            return ()
+            return None
 
     def pause(self, paused: bool, cancel: CancelSwitch | None = None) -> None:
         """``POST /federation/pause``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .fields import Fields, parse_object
+from .plans import PlanDetails
 
 LEARNING_RUNS = frozenset({"queued", "training", "gating"})
 ROUND_RUNS = frozenset({"requested", "running"})
@@ -181,7 +182,8 @@ class Plan:
 
     Attributes:
         approved: whether somebody at this site agreed to it; None where the site does not ask.
-        methods: what rounds may be started with, the plan's own first.
+        approved_by, approved_at: who, and when (ISO 8601 UTC).
+        details: what it asks of a site; None where the site does not tell.
     """
 
     name: str
@@ -190,7 +192,14 @@ class Plan:
     rounds: int
     sha256: str = ""
     approved: bool | None = None
-    methods: tuple[str, ...] = ()
+    approved_by: str = ""
+    approved_at: str = ""
+    details: PlanDetails | None = None
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """What rounds may be started with, the plan's own first."""
+        return (self.details.methods if self.details is not None else ()) or (self.method,)
 
 
 @dataclass(frozen=True)
@@ -235,14 +244,8 @@ def federation(body: bytes) -> Federation:
     )
 
 
-def plan_methods(body: bytes) -> tuple[str, ...]:
-    """Parse ``GET /federation/plan``: methods that rounds may be started with, the plan's own first."""
-    fields = Fields(parse_object(body, "the plan"), "the plan")
-    allowed = [fields.child("method"), *fields.children("alternatives")]
-    return tuple(name for method in allowed if (name := method.text("name", "")))
-
-
 def _plan(fields: Fields) -> Plan:
+    approval = fields.child("approved")
     return Plan(
         name=fields.text("name", ""),
         method=fields.text("method", ""),
@@ -250,6 +253,8 @@ def _plan(fields: Fields) -> Plan:
         rounds=fields.whole("rounds", 0),
         sha256=fields.text("sha256", ""),
         approved=fields.has("approved") if "approved" in fields.keys() else None,  # noqa: SIM118  not a dict
+        approved_by=approval.text("who", ""),
+        approved_at=approval.text("at", ""),
     )
 
 

@@ -57,7 +57,8 @@ class Action(Enum):
     STOP_LEARNING = "stop learning"
     PROMOTE = "change which version serves"
     PAUSE = "pause this site"
-    LEAVE = "change whether this site takes part"
+    JOIN = "agree to the plan"
+    LEAVE = "leave the federation"
     START_ROUND = "start a round"
     STOP_ROUND = "stop a round"
     CANCEL = "stop what runs"
@@ -93,7 +94,7 @@ _ACTIONS: dict[Phase, frozenset[Action]] = {
 _LEAVING = frozenset({Action.NEXT, Action.SKIP, Action.SEGMENT, Action.SUBMIT, Action.COMPARE})
 _SHARED = frozenset(
     {Action.PROMOTE, Action.LEARN, Action.STOP_LEARNING, Action.START_ROUND, Action.STOP_ROUND}
-    | {Action.PAUSE, Action.LEAVE}
+    | {Action.PAUSE, Action.JOIN, Action.LEAVE}
 )
 _PROMPTING = frozenset({Action.PROMPT, Action.UNDO, Action.REDO, Action.PROPAGATE})
 
@@ -318,8 +319,10 @@ def _why_not_shared(view: View, action: Action) -> str | None:
         return None if learning_runs else "No learning is running."
     if not site.federation and (view.federation is None or not view.federation.enabled):
         return "This site belongs to no federation."
-    if action in (Action.PAUSE, Action.LEAVE):
-        return None if site.role in (None, "admin") else f"Your role '{site.role}' may not: ask an administrator."
+    if action in (Action.PAUSE, Action.JOIN, Action.LEAVE):
+        if site.role not in (None, "admin"):
+            return f"Your role '{site.role}' may not: ask an administrator."
+        return "Answer the question about sending first." if view.consent_text is not None else None
     if site.role == "annotator":
         return "Your role 'annotator' may not start or stop rounds: ask a reviewer."
     if action is Action.START_ROUND:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from .cancel import CancelSwitch
 from .client import SiteClient
 from .errors import Cancelled, FedSegError
+from .plans import PlanDetails
 from .progress import Federation, Learning, Round
 from .state import Action, View, notice_of
 from .worker import Job, Lane, Report
@@ -60,7 +61,7 @@ class Watch:
         self._due = clock()
         self._poll: Job[Snapshot] | None = None
         self._over = False
-        self._methods: tuple[str, tuple[str, ...]] | None = None
+        self._details: tuple[str, PlanDetails | None] | None = None
 
     def tick(self) -> None:
         """Poll if it is time."""
@@ -121,13 +122,13 @@ class Watch:
         return Snapshot(learning, federation, self._client.round(newest, cancel) if newest else None)
 
     def _detailed(self, federation: Federation, cancel: CancelSwitch) -> Federation:
-        """With the plan's methods, which are asked for once (worker thread)."""
+        """With what the plan asks of a site; that is fetched once (worker thread)."""
         plan = federation.plan
         if plan is None:
             return federation
-        if self._methods is None or self._methods[0] != plan.sha256:
-            self._methods = (plan.sha256, self._client.plan_methods(cancel))
-        return replace(federation, plan=replace(plan, methods=self._methods[1] or (plan.method,)))
+        if self._details is None or self._details[0] != plan.sha256:
+            self._details = (plan.sha256, self._client.plan(cancel))
+        return replace(federation, plan=replace(plan, details=self._details[1]))
 
     def _seen(self, snapshot: Snapshot) -> None:
         self._poll = None

@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from FedSegLib import words
+from FedSegLib.plan_words import plan_words
 from FedSegLib.state import Action
 
 from .section import Section, fill, fill_table, prepare_table
@@ -19,16 +20,19 @@ class Federation(Section):
         Action.START_ROUND: ["startRoundButton"],
         Action.STOP_ROUND: ["stopRoundButton"],
         Action.PAUSE: ["pauseButton"],
+        Action.JOIN: ["approveButton"],
         Action.LEAVE: ["leaveButton"],
     }
 
     def setup(self):
         """Connect the buttons."""
         ui = self.ui
+        self._plan_read = None
         prepare_table(ui.sitesTable, stretched=1)
         self.on_click(ui.startRoundButton, self._start)
         self.on_click(ui.pauseButton, self.controller.toggle_pause)
-        self.on_click(ui.leaveButton, self.controller.toggle_membership)
+        self.on_click(ui.approveButton, self.controller.agree_to_plan)
+        self.on_click(ui.leaveButton, self.controller.leave_plan)
         self.on_click(ui.roundCurveButton, self.controller.show_round_curve)
         self.on_click(ui.stopRoundButton, self.controller.stop_round)
 
@@ -45,11 +49,21 @@ class Federation(Section):
         ui.methodPanel.visible = plan is not None and len(plan.methods) > 1
         ui.pauseButton.visible = plan is not None
         ui.pauseButton.text = "Take part again" if federation is not None and federation.paused else "Pause this site"
-        ui.leaveButton.visible = plan is not None and plan.approved is not None
-        ui.leaveButton.text = "Leave" if plan is not None and plan.approved else "Agree to the plan"
+        ui.planSection.visible = plan is not None
+        self._unfold_plan(plan)
+        ui.planLabel.text = plan_words(plan) if plan is not None else ""
+        ui.approveButton.visible = plan is not None and plan.approved is False
+        ui.leaveButton.visible = plan is not None and plan.approved is True
         runs = federation.runs[:_PAST_RUNS_SHOWN] if federation is not None else ()
         ui.pastSection.visible = bool(runs)
         ui.pastLabel.text = "\n".join(words.past_run_words(run) for run in runs)
+
+    def _unfold_plan(self, plan):
+        """A plan that waits for an answer is there to be read; the person may fold it again."""
+        waits = plan.sha256 if plan is not None and plan.approved is False else None
+        if waits is not None and waits != self._plan_read:
+            self.ui.planSection.collapsed = False
+        self._plan_read = waits
 
     def draw(self, view):
         """Draw the whole View."""

@@ -108,7 +108,9 @@ class SitePeer:
             "rounds": [],
         }  # fmt: skip
         self.plan: dict[str, Any] = {
-            "method": {"name": "fedavg"}, "alternatives": [{"name": "gcml"}],
+            "method": {"name": "fedavg"}, "alternatives": [{"name": "gcml"}], "labels": LABELS, "quorum": 2,
+            "adapter": {"a.lora_A": [4, 768], "a.lora_B": [768, 4], "head": [393600]}, "training": {"steps": 60},
+            "starters": [], "sha256": "a" * 64,
         }  # fmt: skip
         self.round: dict[str, Any] = {}
         self.sessions = session_peer.Desk(SHAPE, LABELS)

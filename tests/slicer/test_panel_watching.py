@@ -103,11 +103,36 @@ def test_a_site_is_paused_and_leaves_and_comes_back(panel: PanelDriver, peer: Si
     panel.until(lambda: panel.ui.pauseButton.text == "Pause this site", "for the return")
     panel.click(panel.ui.leaveButton)
     panel.until(lambda: "has agreed to the plan" in panel.ui.federationLabel.text, "for the leave")
-    panel.until(lambda: panel.ui.leaveButton.enabled, "for the button")
-    panel.click(panel.ui.leaveButton)
-    panel.until(lambda: panel.ui.leaveButton.text == "Leave", "for the return")
+    panel.until(lambda: panel.ui.approveButton.visible and panel.ui.approveButton.enabled, "for the button")
+    panel.click(panel.ui.approveButton)
+    panel.click(panel.ui.agreeButton)
+    panel.until(lambda: panel.ui.leaveButton.visible, "for the return")
     asked = [json.loads(item.body) for item in peer.wait_for("POST", "/federation/plan", 2)]
     assert asked == [{"sha256": "a" * 64, "approved": False}, {"sha256": "a" * 64, "approved": True}]
+    assert "Agreed to by ada on 2026-01-02." in panel.ui.planLabel.text
+
+
+def test_what_leaves_the_site_is_said_before_the_plan_is_agreed_to(
+    panel: PanelDriver, peer: SitePeer, eager: None
+) -> None:
+    peer.role = "admin"
+    peer.federation["plan"]["approved"] = None
+    panel.connect(peer.url)
+    panel.until(lambda: panel.ui.approveButton.visible, "for the plan")
+    assert not panel.ui.leaveButton.visible
+    for words in ("fedavg or gcml", "399,744 numbers of 'unet'", "1.6 MB", "at least 2", "started by every site"):
+        assert words in panel.ui.planLabel.text
+    panel.shoot("18-plan")
+    panel.click(panel.ui.approveButton)
+    for words in ("'glioma'", "'north'", "399,744 numbers", "cases it learned from", "do not leave", "a" * 12):
+        assert words in panel.ui.consentLabel.text
+    panel.shoot("18-plan-question")
+    panel.click(panel.ui.declineButton)
+    assert peer.count("POST", "/federation/plan") == 0
+    panel.click(panel.ui.approveButton)
+    panel.click(panel.ui.agreeButton)
+    panel.until(lambda: panel.ui.leaveButton.visible, "for the agreement")
+    assert not panel.view.consented  # the yes was to the plan, not to sending masks
 
 
 def test_a_plan_that_nobody_agreed_to_starts_no_round(panel: PanelDriver, peer: SitePeer, eager: None) -> None:
@@ -117,7 +142,8 @@ def test_a_plan_that_nobody_agreed_to_starts_no_round(panel: PanelDriver, peer: 
     panel.until(lambda: "has agreed to the plan" in panel.ui.federationLabel.text, "for the plan")
     assert not panel.ui.startRoundButton.enabled
     assert "agreed to the plan" in panel.ui.startRoundButton.toolTip
-    panel.click(panel.ui.leaveButton)
+    panel.click(panel.ui.approveButton)
+    panel.click(panel.ui.agreeButton)
     panel.until(lambda: panel.ui.startRoundButton.enabled, "for the agreement")
     peer.federation["paused"] = True
     panel.until(lambda: panel.ui.startRoundButton.toolTip == "This site is paused.", "for the pause")
@@ -127,9 +153,10 @@ def test_agreeing_to_a_plan_that_was_replaced_is_refused(panel: PanelDriver, pee
     peer.role = "admin"
     peer.federation["plan"]["approved"] = None
     panel.connect(peer.url)
-    panel.until(lambda: panel.ui.leaveButton.visible, "for the plan")
+    panel.until(lambda: panel.ui.approveButton.visible, "for the plan")
+    panel.click(panel.ui.approveButton)
     peer.federation["plan"]["sha256"] = "b" * 64
-    panel.click(panel.ui.leaveButton)
+    panel.click(panel.ui.agreeButton)
     panel.until(lambda: "another one" in panel.says, "for the refusal")
     assert peer.federation["plan"]["approved"] is None
     panel.until(lambda: panel.view.federation.plan.sha256 == "b" * 64, "for the new plan")
