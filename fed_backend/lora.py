@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["LORA_A", "LORA_B", "ProductSum", "average_products", "pairs"]
+__all__ = ["LORA_A", "LORA_B", "ProductSum", "average_products", "factors_of", "pairs"]
 
 LORA_A = ".lora_A"
 LORA_B = ".lora_B"
@@ -96,8 +96,7 @@ class ProductSum:
             raise ValueError("0 factor pairs")
         rank = self._pairs[0][0].shape[0]
         if self._dense is not None:
-            u, s, vt = np.linalg.svd(self._dense, full_matrices=False)
-            return _split(u[:, :rank], s[:rank], vt[:rank], rank)
+            return factors_of(self._dense, rank)
         left, right = self._stacked()
         q_left, r_left = np.linalg.qr(left)
         q_right, r_right = np.linalg.qr(right.T)
@@ -106,6 +105,12 @@ class ProductSum:
 
     def _stacked(self) -> tuple[Matrix, Matrix]:
         return np.concatenate([b for _, b in self._pairs], axis=1), np.concatenate([a for a, _ in self._pairs], axis=0)
+
+
+def factors_of(product: Matrix, rank: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Best factors (A, B) of a (out, in) matrix: A of shape (rank, in), B of shape (out, rank)."""
+    u, s, vt = np.linalg.svd(product, full_matrices=False)
+    return _split(u[:, :rank], s[:rank], vt[:rank], rank)
 
 
 def _split(u: Matrix, s: Matrix, vt: Matrix, rank: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

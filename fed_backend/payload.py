@@ -22,13 +22,14 @@ from fed_backend.encoding import dequantised, quantised
 from fed_backend.errors import PayloadError
 from fed_backend.plan import Plan
 
-__all__ = ["PayloadHeader", "Tensors", "check", "decode", "encode", "encode_update", "read_header"]
+__all__ = ["MAX_EXAMPLES", "PayloadHeader", "Tensors", "check", "decode", "encode", "encode_update", "read_header"]
 
 Tensors = dict[str, npt.NDArray[Any]]
 """Tensor name -> array; float32 once decoded."""
 
 Kind = Literal["global", "update", "aggregate"]
 
+MAX_EXAMPLES = 2**31 - 1
 _MAX_HEADER = 8 * 2**20
 _DTYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
@@ -68,7 +69,7 @@ class PayloadHeader(BaseModel):
     federation_round: str = Field(max_length=64)
     round: int = Field(ge=0)
     method: str = Field(max_length=32)
-    examples: int = Field(default=0, ge=0)
+    examples: int = Field(default=0, ge=0, le=MAX_EXAMPLES)
     parent_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     metrics: dict[str, float] = Field(default_factory=dict)
     scales: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)

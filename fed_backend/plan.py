@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from fed_backend.defences import RobustSpec
 from fed_backend.errors import PlanError
 
 __all__ = [
@@ -42,6 +43,7 @@ _LATER: dict[str, Any] = {
     "gate_confidence": 0.5,
     "gate_case_floor": -1.0,
     "gate_label_floor": -1.0,
+    "robust": None,
 }
 """Fields that the first plans did not have, with the value that says what those plans said."""
 
@@ -149,6 +151,7 @@ class Plan(_Frozen):
             error feedback, what the hub sends as float16.
         alternatives: further methods that rounds may be started with. Members consent to them with
             the plan: method, settings and tensors vary within this list and nothing else does.
+        robust: how the hub bears hostile updates, under every method of the plan.
     """
 
     format: Literal["fedseg-plan/1"] = "fedseg-plan/1"
@@ -171,6 +174,7 @@ class Plan(_Frozen):
     starters: tuple[str, ...] = ()
     encoding: Literal["float32", "float16", "int8"] = "float32"
     alternatives: tuple[MethodSpec, ...] = ()
+    robust: RobustSpec | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Plan:
@@ -187,6 +191,11 @@ class Plan(_Frozen):
                 raise ValueError(f"starters lists {site!r}, which is no site name")
         if len(set(self.methods)) != len(self.methods):
             raise ValueError(f"a method is listed twice: {', '.join(self.methods)}")
+        if self.robust is not None and self.quorum < self.robust.fewest:
+            raise ValueError(
+                f"robust {self.robust.rule!r} that bears {self.robust.hostile} needs {self.robust.fewest} updates, "
+                f"and quorum is {self.quorum}"
+            )
         return self
 
     def canonical(self) -> bytes:

@@ -52,6 +52,7 @@ class SimulatedRound:
         bytes_down: site -> bytes that it was sent, offer included.
         reports: site -> what it answered to its offer.
         failed: site -> why its update is not part of the aggregate.
+        notes: site -> what robust aggregation did with its update; others counted in full.
         seconds: wall time.
         aggregating: wall seconds of the aggregation alone.
     """
@@ -63,6 +64,7 @@ class SimulatedRound:
     failed: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     aggregating: float = 0.0
+    notes: dict[str, str] = field(default_factory=dict)
 
 
 def simulate(
@@ -134,12 +136,13 @@ def _round(
         raise FederationError(f"round {number + 1} has {len(updates)} updates and needs {quorum} ({reasons})")
     aggregated = time.perf_counter()
     try:
-        offers, for_all = aggregator.combine(run, number, store.view(updates), store.view(begun))
+        combined = aggregator.combine(run, number, store.view(updates), store.view(begun))
     except ValueError as error:
         raise FederationError(f"the updates of round {number + 1} cannot be combined: {error}") from None
     aggregating = time.perf_counter() - aggregated
-    if for_all is not None:
-        last.update(dict.fromkeys(members, for_all))
+    offers = combined.offers
+    if combined.for_all is not None:
+        last.update(dict.fromkeys(members, combined.for_all))
     last.update(offers)
     store.clear()
 
@@ -150,5 +153,12 @@ def _round(
     done.reports.update(pool.map(offer, offers))
     seconds = time.perf_counter() - began
     return SimulatedRound(
-        number, done.bytes_up, done.bytes_down, done.reports, done.failed, round(seconds, 3), round(aggregating, 4)
+        number,
+        done.bytes_up,
+        done.bytes_down,
+        done.reports,
+        done.failed,
+        round(seconds, 3),
+        round(aggregating, 4),
+        combined.notes,
     )

@@ -160,6 +160,9 @@ def plan() -> None:
     "--round-deadline", type=click.FloatRange(1), default=600.0, show_default=True, help="Seconds for one round."
 )
 @click.option("--starter", "starters", multiple=True, help="Site that may start rounds; repeatable; all by default.")
+@click.option(
+    "--robust", help='How the hub bears hostile updates: "trimmed_mean:hostile=1;clip=5", median, krum, mean.'
+)
 @click.option("--gate-margin", type=click.FloatRange(0, 1), default=0.01, show_default=True)
 @click.option("--steps", type=click.IntRange(1), help="Gradient steps of one training.")
 @click.option("--learning-rate", type=float)

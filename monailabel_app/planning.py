@@ -14,7 +14,7 @@ from fed_backend.plan import LabelSchema, MethodSpec, ModelSpec, Plan, TrainingS
 from monailabel_app.errors import SiteError
 from monailabel_app.models.registry import build_segmenter, default_spec
 
-__all__ = ["build_plan", "build_start", "parse_method", "summary", "travelling"]
+__all__ = ["build_plan", "build_start", "parse_method", "parse_robust", "summary", "travelling"]
 
 
 def build_plan(
@@ -37,6 +37,7 @@ def build_plan(
     travels: tuple[str, ...] = (),
     also: tuple[str, ...] = (),
     encoding: str = "float32",
+    robust: str | None = None,
     **shape: Any,
 ) -> Plan:
     """A plan whose adapter layout and base digest come from the model itself.
@@ -44,6 +45,7 @@ def build_plan(
     Args:
         method: name of a method, and its settings; see :func:`parse_method`.
         encoding: how tensors travel.
+        robust: how the hub bears hostile updates; see :func:`parse_robust`.
         also: methods that rounds may be started with too, written in the same way.
         shape: further fields of :class:`~fed_backend.plan.ModelSpec`; ``None`` keeps the default.
 
@@ -69,6 +71,7 @@ def build_plan(
         "gate_margin": gate_margin,
         "starters": starters,
         "encoding": encoding,
+        "robust": None if robust is None else parse_robust(robust),
     }
     checked = parse_plan(draft, "the plan")
     segmenter = build_segmenter(checked.model, labels, checkpoint=checkpoint)
@@ -109,23 +112,39 @@ def parse_method(text: str) -> MethodSpec:
     name, _, rest = text.partition(":")
     if name not in (known := {**METHODS, **GOSSIP}):
         raise SiteError(f"there is no method {name!r}", f"choose one of: {', '.join(known)}")
+    return MethodSpec(name=name, settings=_settings(f"method {name!r}", name, rest))
+
+
+def parse_robust(text: str) -> dict[str, Any]:
+    """``median:hostile=1;clip=5``: rule and settings of :class:`~fed_backend.defences.RobustSpec`.
+
+    Raises:
+        SiteError: a setting without a value.
+    """
+    rule, _, rest = text.partition(":")
+    return {"rule": rule, **_settings("--robust", rule, rest)}
+
+
+def _settings(what: str, name: str, text: str) -> dict[str, float | int | str | bool]:
     settings: dict[str, float | int | str | bool] = {}
-    for part in filter(None, rest.split(";")):
+    for part in filter(None, text.split(";")):
         key, equals, value = part.partition("=")
         if not equals:
-            raise SiteError(f"setting {part!r} of method {name!r} has no value", f"write {name}:SETTING=VALUE;...")
+            raise SiteError(f"setting {part!r} of {what} has no value", f"write {name}:SETTING=VALUE;...")
         try:
             parsed = json.loads(value)
         except ValueError:
             parsed = value
         settings[key.strip()] = parsed if isinstance(parsed, bool | int | float) else value
-    return MethodSpec(name=name, settings=settings)
+    return settings
 
 
 def build_start(plan: Plan, checkpoint: Path | None) -> bytes | None:
     """The tensors that all sites start from, as a payload for the hub's kit; ``None`` if no method asks."""
     methods = [build_method(plan.under(name)) for name in plan.methods if name not in GOSSIP]
     keys = {key for method in methods if isinstance(method, StatefulMethod) for key in method.start_keys()}
+    if plan.robust is not None and plan.robust.needs_start:
+        keys |= {key for method in methods for key in method.shared_keys()}
     if not keys:
         return None
     base = build_segmenter(plan.model, plan.labels, checkpoint=checkpoint).adapter()
@@ -170,6 +189,7 @@ def summary(loaded: Plan) -> str:
         "training": f"{training.steps} steps of {training.batch_size}, learning rate {training.learning_rate:g}",
         "rounds": f"{loaded.rounds}, quorum {loaded.quorum}, {loaded.round_deadline_s:g} s each",
         "starters": ", ".join(loaded.starters) or "every site",
+        **({"robust": str(loaded.robust)} if loaded.robust else {}),
     }
     return "\n".join(f"{key:9}{value}" for key, value in lines.items())
 

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from fed_backend.errors import FederationError
-from fed_backend.flare.round_payloads import aggregate_payloads, check_update, global_payload
+from fed_backend.flare.round_payloads import Combined, aggregate_payloads, check_update, global_payload
 from fed_backend.methods import StatefulMethod, build_method, exact_of
 from fed_backend.payload import Tensors, decode
 from fed_backend.plan import Plan
@@ -40,7 +40,20 @@ class Aggregator:
         self._plan = plan.under(method)
         self._method = build_method(self._plan)
         self._begun = _start_of(plan, start)
+        self._check_start()
         self.restore(state)
+
+    def _check_start(self) -> None:
+        robust = self._plan.robust
+        if robust is None or not robust.needs_start:
+            return
+        for name in sorted(self._method.shared_keys()):
+            if name not in self._begun or self._begun[name].shape != self._plan.adapter[name]:
+                raise FederationError(
+                    f"the plan limits how far an update may change the start, and the hub's kit holds no fitting "
+                    f"start of {name!r}",
+                    "make the plan again with `fedseg plan create`, which writes the start beside it, then the kits",
+                )
 
     def restore(self, state: bytes) -> None:
         """Go back to a stored state; an empty one is the beginning."""
@@ -72,19 +85,17 @@ class Aggregator:
         Raises:
             PayloadError: naming the first thing that does not fit.
         """
-        check_update(data, self._plan, self._method.shared_keys(), site, run, round_, begun)
+        check_update(data, self._plan, self._method.shared_keys(), site, run, round_, begun, self._begun)
 
-    def combine(
-        self, run: str, round_: int, updates: Mapping[str, bytes], begun: Mapping[str, bytes]
-    ) -> tuple[dict[str, bytes], bytes | None]:
-        """The offers of a round; see :func:`~fed_backend.flare.round_payloads.aggregate_payloads`.
+    def combine(self, run: str, round_: int, updates: Mapping[str, bytes], begun: Mapping[str, bytes]) -> Combined:
+        """What a round comes to; see :func:`~fed_backend.flare.round_payloads.aggregate_payloads`.
 
         Raises:
             ValueError: the updates cannot be combined; the memory is then as it was.
         """
         before = self.state()
         try:
-            return aggregate_payloads(self._plan, self._method, run, round_, updates, begun)
+            return aggregate_payloads(self._plan, self._method, run, round_, updates, begun, self._begun)
         except BaseException:
             self.restore(before)
             raise

@@ -327,17 +327,18 @@ class Coordinator:
         assert run is not None
         updates, begun = self._store.view(self._saved.updates), self._store.view(self._saved.globals)
         try:
-            offers, for_all = self._aggregator.combine(run.id, run.round, updates, begun)
+            combined = self._aggregator.combine(run.id, run.round, updates, begun)
         except (FedSegError, ValueError) as error:
             self._end("failed", f"the updates of round {run.round + 1} cannot be combined: {error}")
             return
-        if for_all is not None:
-            self._saved.adapters = dict.fromkeys(self._sites, self._store.put(for_all))
-        self._saved.adapters |= {site: self._store.put(data) for site, data in offers.items()}
+        if combined.for_all is not None:
+            self._saved.adapters = dict.fromkeys(self._sites, self._store.put(combined.for_all))
+        self._saved.adapters |= {site: self._store.put(data) for site, data in combined.offers.items()}
         memory = self._aggregator.state()  # in the same record as the aggregate: never one without the other
         self._saved.state = self._store.put(memory) if memory else ""
-        for site in offers:
-            run.sites[site] = SiteStatus(state="aggregated", progress=1.0)
+        for site in combined.offers:
+            note = combined.notes.get(site, "")[:REASON_CHARS]
+            run.sites[site] = SiteStatus(state="aggregated", progress=1.0, note=note)
         self._saved.phase = "offer"
         self._offer()
 

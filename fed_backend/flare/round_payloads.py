@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from fed_backend.errors import ReplayError
+from fed_backend.errors import PayloadError, ReplayError
 from fed_backend.methods import Method, Update, exact_of
 from fed_backend.methods.fedavg import Averaging
-from fed_backend.payload import Kind, PayloadHeader, Tensors, check, decode, encode, read_header
+from fed_backend.methods.robust import change, clipped, robust_mean
+from fed_backend.payload import MAX_EXAMPLES, Kind, PayloadHeader, Tensors, check, decode, encode, read_header
 from fed_backend.plan import Plan
 
-__all__ = ["HUB", "aggregate_payloads", "check_update", "global_payload"]
+__all__ = ["HUB", "Combined", "aggregate_payloads", "check_update", "global_payload"]
 
 HUB = "hub"
 """Name of the sender in payloads that the hub makes."""
+
+
+@dataclass(frozen=True)
+class Combined:
+    """What a round comes to.
+
+    Attributes:
+        offers: sender -> payload that it is offered.
+        for_all: the payload that serves every member alike; ``None`` where each has its own.
+        notes: sites whose update did not count in full -> what was done with it, and why.
+    """
+
+    offers: dict[str, bytes]
+    for_all: bytes | None
+    notes: dict[str, str] = field(default_factory=dict)
 
 
 def _header(plan: Plan, kind: Kind, run: str, round_: int, **more: object) -> PayloadHeader:
@@ -42,12 +59,16 @@ def global_payload(plan: Plan, run: str, round_: int, adapter: bytes | None, exa
 
 
 def check_update(
-    data: bytes, plan: Plan, keys: frozenset[str], site: str, run: str, round_: int, start: bytes
+    data: bytes, plan: Plan, keys: frozenset[str], site: str, run: str, round_: int, start: bytes, base: Tensors
 ) -> Update:
     """Decode an update and refuse all but what ``site`` was asked for.
 
+    Args:
+        start: the payload that its training started from.
+        base: where that is if the payload says "your initial adapter".
+
     Raises:
-        PayloadError: it does not fit the plan, the site, or the round.
+        PayloadError: it does not fit the plan, the site, or the round, or changes more than the plan allows.
         ReplayError: its training started from another payload than ``start``.
     """
     known = decode(start)[1] if plan.encoding == "int8" else None
@@ -59,12 +80,24 @@ def check_update(
             f"the update of {site!r} starts from payload {header.parent_sha256[:12]}…, not from this round's",
             "the site repeats an earlier update: look into its log",
         )
+    limit = plan.robust.max_change if plan.robust else None
+    if limit is not None and (moved := change(tensors, _begun(start, base))) > limit:
+        raise PayloadError(
+            f"the update of {site!r} changes the round's start by a norm of {moved:.3g}, above the plan's {limit:g}",
+            "a diverged or hostile update: inspect the site before allowing more",
+        )
     return Update(site=site, tensors=tensors, examples=header.examples)
 
 
 def aggregate_payloads(
-    plan: Plan, method: Method, run: str, round_: int, updates: Mapping[str, bytes], begun: Mapping[str, bytes]
-) -> tuple[dict[str, bytes], bytes | None]:
+    plan: Plan,
+    method: Method,
+    run: str,
+    round_: int,
+    updates: Mapping[str, bytes],
+    begun: Mapping[str, bytes],
+    base: Tensors | None = None,
+) -> Combined:
     """Combine checked updates. The order of ``updates`` does not matter; equal input gives equal bytes.
 
     Args:
@@ -75,31 +108,77 @@ def aggregate_payloads(
         updates: site -> update payload; may read each from a disk when it is asked for, and is asked for
             one at a time where the method is an average.
         begun: site -> payload that its training started from, read in the same way.
-
-    Returns:
-        For each sender the payload it is offered, and the payload that serves every member alike
-        (``None`` where the method gives each site its own).
+        base: the tensors that all sites start from, where the plan's robust aggregation compares with them.
 
     Raises:
         ValueError: the updates cannot be combined, or combine to NaN or infinity.
     """
     headers = {site: read_header(updates[site]) for site in sorted(updates)}
     examples = {site: header.examples for site, header in headers.items()}
-    parts = (Update(site, _tensors(updates[site], begun[site]), count) for site, count in examples.items())
+    sent = _Sent(plan, updates, begun, base or {})
     half, exact = plan.encoding != "float32", exact_of(method)
     header = _header(
-        plan, "aggregate", run, round_, examples=sum(examples.values()), metrics={"sites": float(len(headers))}
+        plan,
+        "aggregate",
+        run,
+        round_,
+        examples=min(sum(examples.values()), MAX_EXAMPLES),
+        metrics={"sites": float(len(headers))},
     )
     if isinstance(method, Averaging):
-        mean = encode(header, _finite("all", method.mean(examples, parts)), half=half, exact=exact)
-        return dict.fromkeys(headers, mean), mean
-    combined = method.aggregate(list(parts))
+        if plan.robust is not None:
+            robust = robust_mean(method, plan.robust, sent)
+            tensors, notes = robust.tensors, robust.notes
+        else:
+            tensors, notes = method.mean(examples, (Update(site, sent[site], n) for site, n in examples.items())), {}
+        mean = encode(header, _finite("all", tensors), half=half, exact=exact)
+        return Combined(dict.fromkeys(headers, mean), mean, _joined(sent.notes, notes))
+    counts = examples if plan.robust is None else dict.fromkeys(examples, 1)
+    combined = method.aggregate([Update(site, sent[site], count) for site, count in counts.items()])
     offers = {
         site: encode(header, _finite(site, tensors), half=half, exact=exact)
         for site, tensors in sorted(combined.items())
     }
     common = set(offers.values())
-    return offers, common.pop() if len(common) == 1 else None
+    return Combined(offers, common.pop() if len(common) == 1 else None, sent.notes)
+
+
+class _Sent(Mapping[str, Tensors]):
+    """The tensors of each update, decoded when they are asked for and clipped if the plan says so."""
+
+    def __init__(self, plan: Plan, updates: Mapping[str, bytes], begun: Mapping[str, bytes], base: Tensors) -> None:
+        self._clip = plan.robust.clip if plan.robust else None
+        self._updates, self._all_begun, self._base = updates, begun, base
+        self.notes: dict[str, str] = {}
+
+    def __getitem__(self, site: str) -> Tensors:
+        tensors = _tensors(self._updates[site], self._all_begun[site])
+        if self._clip is None:
+            return tensors
+        result, scale = clipped(tensors, _begun(self._all_begun[site], self._base), self._clip)
+        if scale < 1:
+            self.notes[site] = (
+                f"scaled to {scale:.3g} of its change, whose norm {self._clip / scale:.3g} "
+                f"is above the plan's {self._clip:g}"
+            )
+        return result
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._updates)
+
+    def __len__(self) -> int:
+        return len(self._updates)
+
+
+def _joined(one: Mapping[str, str], other: Mapping[str, str]) -> dict[str, str]:
+    notes = {site: [part[site] for part in (one, other) if site in part] for site in sorted({*one, *other})}
+    return {site: "; ".join(said) for site, said in notes.items()}
+
+
+def _begun(start: bytes, base: Tensors) -> Tensors:
+    """The tensors that training started from."""
+    header, tensors = decode(start)
+    return base if header.metrics.get("initial") == 1.0 and not tensors else tensors
 
 
 def _tensors(update: bytes, begun: bytes) -> Tensors:

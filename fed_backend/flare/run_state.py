@@ -28,6 +28,7 @@ class SiteStatus(BaseModel):
         reason: why it failed, or why its gate decided as it did.
         dice: mean Dice of the aggregate on the site's validation cases, as its gate measured it.
         promoted: whether its gate promoted the aggregate; ``None`` until it answered.
+        note: what robust aggregation did with its update, and why; empty where it counted in full.
     """
 
     state: SiteState = "waiting"
@@ -35,6 +36,7 @@ class SiteStatus(BaseModel):
     reason: str = ""
     dice: float | None = None
     promoted: bool | None = None
+    note: str = ""
 
     def take_report(self, report: Mapping[str, Any]) -> None:
         """Note what the site's gate answered to an offer; what does not fit is left out."""
@@ -53,6 +55,7 @@ class SiteRecord(BaseModel):
     bytes_down: int = 0
     seconds: float | None = None
     promoted: bool | None = None
+    note: str = ""
 
 
 @dataclass
@@ -97,6 +100,7 @@ class RoundRecord(BaseModel):
                 bytes_down=measured.bytes_down.get(site, 0),
                 seconds=measured.seconds.get(site),
                 promoted=status.promoted,
+                note=status.note,
             )
             for site, status in run.sites.items()
         }

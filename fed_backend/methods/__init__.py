@@ -18,6 +18,7 @@ from fed_backend.methods.fedsca import FedSCA
 from fed_backend.methods.fedsm import FedSM
 from fed_backend.methods.gcml import GCML
 from fed_backend.methods.pfedsam import PFedSAM
+from fed_backend.methods.robust import check_robust
 from fed_backend.plan import Plan
 
 __all__ = ["GOSSIP", "METHODS", "Method", "StatefulMethod", "Update", "build_method", "check_methods", "exact_of"]
@@ -40,7 +41,8 @@ def build_method(plan: Plan) -> Method:
     """The plan's method.
 
     Raises:
-        PlanError: no method of that name is installed, or its settings do not fit.
+        PlanError: no method of that name is installed, its settings do not fit, or the plan's robust
+            aggregation does not go with it.
     """
     try:
         build = METHODS[plan.method.name]
@@ -48,7 +50,9 @@ def build_method(plan: Plan) -> Method:
         raise PlanError(
             f"no federated method is called {plan.method.name!r}", f"choose one of: {', '.join(sorted(METHODS))}"
         ) from None
-    return build(plan)
+    method = build(plan)
+    check_robust(plan, method)
+    return method
 
 
 def check_methods(plan: Plan) -> None:
@@ -59,6 +63,11 @@ def check_methods(plan: Plan) -> None:
     """
     if plan.method.name in GOSSIP:
         GOSSIP[plan.method.name](plan)
+        if plan.robust is not None:
+            raise PlanError(
+                f"method {plan.method.name!r} has no hub that could aggregate robustly",
+                "leave robust out: what a visitor brings passes the receiver's own validation cases",
+            )
         if plan.alternatives:
             raise PlanError(
                 f"method {plan.method.name!r} has no hub, so no rounds could be started with an alternative",

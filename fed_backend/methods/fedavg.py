@@ -25,17 +25,24 @@ class Averaging:
     Args:
         shapes: name -> shape of the tensors that leave a site.
         products: average LoRA pairs as products.
+
+    Attributes:
+        shapes: as given.
+        products: as given.
+        defences: what a plan's robust aggregation may ask of it.
     """
 
+    defences = ("clip", "krum", "max_change", "median", "multi_krum", "trimmed_mean")
+
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], *, products: bool) -> None:
-        self._shapes = dict(shapes)
-        self._products = products
+        self.shapes = dict(shapes)
+        self.products = products
 
     def shared_keys(self) -> frozenset[str]:
-        return frozenset(self._shapes)
+        return frozenset(self.shapes)
 
     def aggregate(self, updates: Sequence[Update]) -> Mapping[str, Tensors]:
-        updates = checked(updates, self._shapes)
+        updates = checked(updates, self.shapes)
         mean = self.mean({update.site: update.examples for update in updates}, updates)
         return {update.site: mean for update in updates}
 
@@ -50,11 +57,11 @@ class Averaging:
             ValueError: no update, one that does not match the plan, or not exactly those announced.
         """
         weights = dict(zip(sorted(examples), weights_of([examples[site] for site in sorted(examples)]), strict=True))
-        total, awaited = WeightedSum(self._shapes, products=self._products), iter(sorted(examples))
+        total, awaited = WeightedSum(self.shapes, products=self.products), iter(sorted(examples))
         for update in updates:
             if update.site != (expected := next(awaited, None)):
                 raise ValueError(f"the update of {update.site!r} came instead of {expected!r}")
-            check(update, self._shapes)
+            check(update, self.shapes)
             total.add(update, weights[update.site])
         if missing := next(awaited, None):
             raise ValueError(f"the update of {missing!r} did not come")

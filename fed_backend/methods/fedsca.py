@@ -63,6 +63,8 @@ class FedSCA:
     """
 
     name = "fedsca"
+    defences = ("clip", "max_change")
+    """What a plan's robust aggregation may ask of it."""
 
     def __init__(self, plan: Plan) -> None:
         settings = Settings(plan, "share", "tau", "keep", "floor", "lora_average")

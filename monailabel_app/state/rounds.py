@@ -29,6 +29,7 @@ class SiteProgress(_Report):
     reason: str = Field(default="", max_length=2000)
     dice: float | None = None
     promoted: bool | None = None
+    note: str = Field(default="", max_length=2000)
     bytes_up: int | None = None
     bytes_down: int | None = None
     seconds: float | None = None

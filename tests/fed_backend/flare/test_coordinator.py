@@ -62,11 +62,12 @@ def test_status_is_what_a_site_shows(make: Make) -> None:
         "reason": "not worse",
         "dice": 0.5,
         "promoted": True,
+        "note": "",
     }
     record = last["history"][0]
     assert set(record) == {"round", "seconds", "bytes_up", "bytes_down", "dice", "sites"}
     assert record["bytes_up"] == sum(len(s.updates["run1", 0]) for s in federation.sites.values())
-    assert set(record["sites"]["west"]) == {"state", "reason", "bytes_up", "bytes_down", "seconds", "promoted"}
+    assert set(record["sites"]["west"]) == {"state", "reason", "bytes_up", "bytes_down", "seconds", "promoted", "note"}
 
 
 @pytest.mark.parametrize("order", [NAMES, NAMES[::-1], ["south", "west", "north"]])
