@@ -32,7 +32,7 @@ from bench.learning_table import write_table
 from fed_backend.payload import Tensors
 from fed_backend.plan import ModelSpec, TrainingSpec
 from monailabel_app.learning.evaluate import evaluate
-from monailabel_app.learning.gate import Pair, decide, obvious
+from monailabel_app.learning.gate import Pair, decide, hopeless, obvious
 from monailabel_app.learning.recipe import REHEARSED, Rehearsal, learn_from, rehearse, with_steps
 from monailabel_app.learning.tasks.crossing import FOLDS
 from monailabel_app.models.base import Segmenter
@@ -105,7 +105,7 @@ class Bench:
         begin = time.perf_counter()
         pairs = [(case.volume, case.mask) for case in cell.corrected]
         uncorrected = {case.name: case.volume for case in cell.uncorrected[:REHEARSED]}
-        rehearsal = rehearse(self.segmenter, base, pairs, uncorrected)
+        rehearsal = rehearse(self.segmenter, base, pairs, uncorrected, trained=True)
         training = with_steps(OURS, cell.k)
         ours = self.fit(base, cell.corrected, rehearsal, training, cell.seed)
         trained = time.perf_counter()
@@ -131,7 +131,7 @@ class Bench:
         """What the site's gate says, as in the learner: validation, then cross-validation where that is not enough."""
         before, after = self.scores(base, cell.validation), self.scores(ours, cell.validation)
         decision = decide(Pair(before, after))
-        if len(before) >= decision.rule.cases_needed or cell.k < 2 or obvious(decision):
+        if len(before) >= decision.rule.cases_needed or cell.k < 2 or obvious(decision) or hopeless(decision, cell.k):
             return decision.promoted, decision.reason
         crossed: set[str] = set()
         for fold in range(min(FOLDS, cell.k)):

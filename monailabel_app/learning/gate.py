@@ -24,10 +24,21 @@ from typing import Any
 
 import numpy as np
 
-from monailabel_app.learning.gate_words import reason_of
+from monailabel_app.learning.gate_words import may_fall, reason_of, too_low
 from monailabel_app.learning.paired import fewest, lower_bound
 
-__all__ = ["CaseScore", "Decision", "GateRule", "LabelScore", "Pair", "Scores", "decide", "obvious", "refuse"]
+__all__ = [
+    "CaseScore",
+    "Decision",
+    "GateRule",
+    "LabelScore",
+    "Pair",
+    "Scores",
+    "decide",
+    "hopeless",
+    "obvious",
+    "refuse",
+]
 
 TOLERANCE = 1e-9  # sums of the same numbers in another order must not refuse
 
@@ -206,6 +217,11 @@ def obvious(decision: Decision) -> bool:
     """Whether every case gains so much that more evidence is not worth its time: over 2.5 times the spread."""
     limit = _OBVIOUS * decision.rule.spread
     return decision.promoted and all(case.change > limit for case in decision.cases)
+
+
+def hopeless(decision: Decision, more: int) -> bool:
+    """Whether so many more cases cannot rescue a challenger: too many cases fell below the floor already."""
+    return not decision.promoted and len(too_low(decision)) > may_fall(len(decision.cases) + more)
 
 
 def refuse(reason: str, rule: GateRule | None = None) -> Decision:

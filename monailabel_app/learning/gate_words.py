@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from monailabel_app.learning.gate import Decision
+    from monailabel_app.learning.gate import CaseScore, Decision
 
-__all__ = ["reason_of"]
+__all__ = ["may_fall", "reason_of", "too_low"]
 
 _TOLERANCE = 1e-9
 _ONE_IN = 20
@@ -27,14 +27,23 @@ def reason_of(decision: Decision) -> tuple[bool, str]:
     return True, f"{change}: {_means(decision)}{_certainty(decision)}."
 
 
+def too_low(decision: Decision) -> list[CaseScore]:
+    """Cases that lose more than the floor allows."""
+    return [case for case in decision.cases if case.change < decision.rule.case_floor - _TOLERANCE]
+
+
+def may_fall(count: int) -> int:
+    """Of so many cases, how many may lose more than the floor."""
+    return count // _ONE_IN
+
+
 def _objection(decision: Decision) -> str | None:
     rule, worst = decision.rule, decision.worst_case
     assert worst is not None
     assert decision.bound is not None
     if _gain(decision) < -rule.margin - _TOLERANCE:
         return f"{_means(decision)}."
-    below = sum(case.change < rule.case_floor - _TOLERANCE for case in decision.cases)
-    if below > len(decision.cases) // _ONE_IN:
+    if len(too_low(decision)) > may_fall(len(decision.cases)):
         return (
             f"on case {worst.case} Dice would fall from {worst.champion:.3f} to {worst.challenger:.3f}, "
             f"more than the {-rule.case_floor:.2f} allowed on a single case; {_means(decision)}."

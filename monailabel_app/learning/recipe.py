@@ -1,33 +1,45 @@
-"""How a site learns from few corrections without forgetting: rehearsal of what the champion already does.
+"""How a site learns from few corrections without forgetting what the champion can do.
 
-Fine-tuning on one to four patients alone makes a model worse on others. Half of what is drawn is
-therefore rehearsal: images of this site that nobody corrected, with the masks that the champion gives
-them (self-distillation with hard targets; Li and Hoiem, "Learning without forgetting", ECCV 2016).
-It is left out where the champion itself is not worth keeping: its masks on the corrected cases must
-reach ``TRUST``. Chosen by experiment, see bench/README.md.
+Fine-tuning on one to four patients alone makes a model worse on others. Two things hold it:
+
+- Rehearsal: half of what is drawn are images of this site that nobody corrected, with the masks that the
+  champion gives them (self-distillation with hard targets; Li and Hoiem, "Learning without forgetting",
+  ECCV 2016).
+- Going half way: the result is the mean of champion and fine-tuned weights (Wortsman et al., "Robust
+  fine-tuning of zero-shot models", CVPR 2022, with their mixing coefficient of one half).
+
+Both are left out where the champion is not worth keeping. One corrected patient cannot tell: a good
+model may fail on an odd one, and leaving rehearsal out then does the greatest harm. So a champion that was
+ever trained is kept unless several patients speak against it. Chosen by experiment: docs/explanation/learning.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
 from fed_backend.payload import Tensors
 from fed_backend.plan import TrainingSpec
-from monailabel_app.imaging.volume import Volume
+from monailabel_app.imaging.volume import Array, Volume
 from monailabel_app.learning.evaluate import evaluate
 from monailabel_app.learning.finetune import Finetuned, finetune
 from monailabel_app.models.base import Labelmap, Progress, Segmenter, no_progress
 
-__all__ = ["REHEARSED", "TRUST", "Rehearsal", "learn_from", "rehearse", "with_steps"]
+__all__ = ["KEEP", "REHEARSED", "TRUST", "Rehearsal", "learn_from", "rehearse", "with_steps"]
 
 REHEARSED = 4
 """Uncorrected cases that are rehearsed, if the site has so many."""
 
 TRUST = 0.3
 """Mean Dice on the corrected cases from which the champion's masks are worth rehearsing."""
+
+WITNESSES = 3
+"""So many corrected cases can show that a champion which was trained is not worth keeping."""
+
+KEEP = 0.5
+"""Share of the champion's weights in the result."""
 
 LONGEST = 4
 """However many corrections there are, training takes at most so many times its basic steps."""
@@ -37,21 +49,23 @@ Pairs = Sequence[tuple[Volume, Labelmap]]
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What is rehearsed.
+    """What is kept of the champion.
 
     Attributes:
         cases: images with the champion's masks; empty where it is not trusted or nothing is uncorrected.
         images: SHA-256 of their files, in the same order.
-        trust: its mean Dice on the corrected cases; ``None`` where there was nothing to rehearse.
+        trust: its mean Dice on the corrected cases; ``None`` where nobody asked.
+        keep: share of its weights in the result, 0..1.
     """
 
     cases: tuple[tuple[Volume, Labelmap], ...] = ()
     images: tuple[str, ...] = ()
     trust: float | None = None
+    keep: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
         """For the record of the version."""
-        return {"images": list(self.images), "trust": self.trust}
+        return {"images": list(self.images), "trust": self.trust, "keep": self.keep}
 
 
 def with_steps(training: TrainingSpec, corrected: int) -> TrainingSpec:
@@ -63,24 +77,25 @@ def with_steps(training: TrainingSpec, corrected: int) -> TrainingSpec:
     return training.model_copy(update={"steps": round(training.steps * factor)})
 
 
-def rehearse(segmenter: Segmenter, champion: Tensors, corrected: Pairs, uncorrected: Mapping[str, Volume]) -> Rehearsal:
-    """Let the champion segment what nobody corrected.
+def rehearse(
+    segmenter: Segmenter, champion: Tensors, corrected: Pairs, uncorrected: Mapping[str, Volume], *, trained: bool
+) -> Rehearsal:
+    """Find out what of the champion to keep, and let it segment what nobody corrected.
 
     Args:
         segmenter: holds the champion afterwards.
         champion: its tensors.
         corrected: the cases to learn from, which say whether it is worth it.
         uncorrected: digest -> image, none of which is kept for validation or testing.
+        trained: whether the champion ever learned anything, or is what a site starts with.
     """
-    if not uncorrected:
-        return Rehearsal()
     segmenter.load_adapter(champion)
     scores = evaluate(segmenter, [(str(n), volume, mask) for n, (volume, mask) in enumerate(corrected)])
     trust = fmean(fmean(labels.values()) for labels in scores.values())
-    if trust < TRUST:
+    if trust < TRUST and (not trained or len(corrected) >= WITNESSES):
         return Rehearsal(trust=trust)
     cases = tuple((volume, segmenter.segment(volume)) for volume in uncorrected.values())
-    return Rehearsal(cases, tuple(uncorrected), trust)
+    return Rehearsal(cases, tuple(uncorrected), trust, KEEP)
 
 
 def learn_from(
@@ -94,7 +109,7 @@ def learn_from(
     progress: Progress = no_progress,
     on_loss: Callable[[float], None] | None = None,
 ) -> Finetuned:
-    """Fine-tune from the champion on corrected cases and rehearsal, each half of what is drawn.
+    """Fine-tune from the champion on corrected cases and rehearsal, each half of what is drawn, and go half way.
 
     Training draws a case first, then a slice of it, so cases are repeated until both halves are alike.
 
@@ -118,4 +133,14 @@ def learn_from(
         cases = cases * max(1, len(rehearsal.cases) // len(cases))
         cases += list(rehearsal.cases) * max(1, len(cases) // len(rehearsal.cases))
     segmenter.load_adapter(champion)
-    return finetune(segmenter, cases, training, seed=seed, progress=progress, on_loss=on_loss)
+    done = finetune(segmenter, cases, training, seed=seed, progress=progress, on_loss=on_loss)
+    if not rehearsal.keep:
+        return done
+    segmenter.load_adapter(
+        {name: _between(champion[name], tuned, rehearsal.keep) for name, tuned in done.tensors.items()}
+    )
+    return replace(done, tensors=segmenter.adapter())
+
+
+def _between(before: Array, after: Array, keep: float) -> Array:
+    return (keep * before + (1 - keep) * after).astype(after.dtype)

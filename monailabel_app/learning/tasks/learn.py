@@ -10,7 +10,7 @@ from fed_backend.payload import Tensors
 from fed_backend.plan import TrainingSpec
 from monailabel_app.learning.evaluate import Measured
 from monailabel_app.learning.finetune import Finetuned
-from monailabel_app.learning.gate import obvious
+from monailabel_app.learning.gate import hopeless, obvious
 from monailabel_app.learning.jobs import Job
 from monailabel_app.learning.meter import Meter
 from monailabel_app.learning.recipe import REHEARSED, Rehearsal, learn_from, rehearse, with_steps
@@ -77,7 +77,8 @@ def learn(bench: Workbench, job: Job) -> tuple[dict[str, Any], str]:
     meter = bench.meter(job, training.steps, judge=True, folds=len(folds))
     progress = meter.phase("train", "running", f"training on {len(corrections)} corrected case(s)")
     start = store.load(champion)
-    rehearsal = rehearse(segmenter, start, bench.load(corrections), bench.uncorrected(REHEARSED))
+    trained = store.get(champion).origin != "base"
+    rehearsal = rehearse(segmenter, start, bench.load(corrections), bench.uncorrected(REHEARSED), trained=trained)
     lesson = _Lesson(bench, segmenter, store, champion, start, corrections, rehearsal, training, seed)
     done = lesson.fit(corrections, progress, meter.losses)
     cross = _cross(lesson, done.tensors, folds, meter)
@@ -118,7 +119,7 @@ def _cross(lesson: _Lesson, tensors: Tensors, folds: Folds, meter: Meter) -> Cro
     if not folds:
         return None
     judged = lesson.bench.judge(lesson.segmenter, lesson.store, tensors, meter, "learning")
-    if obvious(judged.decision):
+    if obvious(judged.decision) or hopeless(judged.decision, sum(map(len, folds))):
         return None
 
     def train(rest: Sequence[Correction], progress: Progress) -> Tensors:

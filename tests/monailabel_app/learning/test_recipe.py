@@ -48,16 +48,34 @@ def trained() -> Trained:
 
 def test_an_untrained_champion_is_not_rehearsed() -> None:
     segmenter = build_segmenter(SPEC, LABELS)
-    found = rehearse(segmenter, segmenter.adapter(), [case(10)], {"x": case(11)[0]})
+    found = rehearse(segmenter, segmenter.adapter(), [case(10)], {"x": case(11)[0]}, trained=False)
     assert found.cases == ()
+    assert found.keep == 0
     assert found.trust is not None
     assert found.trust < 0.3
 
 
-def test_without_uncorrected_images_there_is_nothing_to_rehearse(
-    trained: Trained,
-) -> None:
-    assert rehearse(*trained, [case(10)], {}) == Rehearsal()
+def test_one_odd_patient_does_not_speak_against_a_champion_that_was_trained(trained: Trained) -> None:
+    volume, mask = case(10)
+    odd = [(volume, 1 - mask)]
+    found = rehearse(*trained, odd, {"x": case(11)[0]}, trained=True)
+    assert found.trust is not None
+    assert found.trust < 0.3
+    assert len(found.cases) == 1
+    assert rehearse(*trained, odd * 3, {"x": case(11)[0]}, trained=True).cases == ()
+
+
+def test_without_uncorrected_images_nothing_is_rehearsed_but_the_result_goes_half_way(trained: Trained) -> None:
+    segmenter, champion = trained
+    rehearsal = rehearse(segmenter, champion, [case(10)], {}, trained=True)
+    assert rehearsal.cases == ()
+    few = TRAINING.model_copy(update={"steps": 3})
+    all_the_way = learn_from(segmenter, champion, [case(12)], Rehearsal(), few, seed=1).tensors
+    half_way = learn_from(segmenter, champion, [case(12)], rehearsal, few, seed=1).tensors
+    for name, tensor in segmenter.adapter().items():
+        assert np.array_equal(tensor, half_way[name])
+        assert np.allclose(tensor, (champion[name] + all_the_way[name]) / 2, atol=1e-6)
+        assert not np.array_equal(tensor, champion[name])
 
 
 @pytest.mark.slow
@@ -66,7 +84,7 @@ def test_rehearsal_keeps_what_the_champion_can_do(trained: Trained) -> None:
     segmenter, champion = trained
     volume, mask = case(20)
     misleading = [(volume, np.zeros_like(mask))]
-    rehearsal = rehearse(segmenter, champion, [case(21)], {str(n): case(n)[0] for n in range(30, 34)})
+    rehearsal = rehearse(segmenter, champion, [case(21)], {str(n): case(n)[0] for n in range(30, 34)}, trained=True)
     assert rehearsal.images == ("30", "31", "32", "33")
     assert rehearsal.trust is not None
     assert rehearsal.trust > 0.5
@@ -86,7 +104,7 @@ def test_equal_seeds_give_equal_tensors_and_cancelling_gives_the_champion_back(
     trained: Trained,
 ) -> None:
     segmenter, champion = trained
-    rehearsal = rehearse(segmenter, champion, [case(21)], {"30": case(30)[0]})
+    rehearsal = rehearse(segmenter, champion, [case(21)], {"30": case(30)[0]}, trained=True)
     few = TRAINING.model_copy(update={"steps": 4})
     one, two = (learn_from(segmenter, champion, [case(22)], rehearsal, few, seed=3).tensors for _ in range(2))
     assert all(np.array_equal(one[name], two[name]) for name in one)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monailabel_app.learning.gate import Decision, GateRule, Pair, decide
+from monailabel_app.learning.gate import Decision, GateRule, Pair, decide, hopeless
 from monailabel_app.learning.paired import fewest, lower_bound
 
 Scores = dict[str, dict[str, float]]
@@ -196,6 +196,25 @@ def test_of_twenty_cases_one_may_fall_below_the_floor_and_no_two() -> None:
         assert gate(before, after).promoted == promoted
     few = {case: after[case] for case in list(before)[:5]}
     assert not gate({case: before[case] for case in few}, {**few, "c02": {"t": 0.6}}).promoted
+
+
+@given(st.lists(st.tuples(dice, dice), min_size=1, max_size=3), st.lists(st.tuples(dice, dice), max_size=22))
+def test_what_more_cases_cannot_rescue_is_not_rescued_by_them(
+    known: list[tuple[float, float]], more: list[tuple[float, float]]
+) -> None:
+    rule = GateRule(margin=1, confidence=0.5, case_floor=-0.2, label_floor=-1)
+    one, two = ({str(n): {"t": pair[side]} for n, pair in enumerate(known + more)} for side in (0, 1))
+    first = gate(*({str(n): scores[str(n)] for n in range(len(known))} for scores in (one, two)), rule)
+    if hopeless(first, len(more)):
+        assert not gate(one, two, rule).promoted
+
+
+def test_a_case_below_the_floor_is_hopeless_until_twenty_cases_may_be_known() -> None:
+    decision = gate(single(0.9, 0.5), single(0.6, 0.9))
+    assert not decision.promoted
+    assert hopeless(decision, 17)
+    assert not hopeless(decision, 18)
+    assert not hopeless(gate(single(0.5, 0.5), single(0.49, 0.49)), 1)
 
 
 def test_a_label_that_suffers_is_a_refusal_whatever_the_others_gain() -> None:
