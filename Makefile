@@ -5,7 +5,7 @@ SLICER_PYTHON := .venv-slicer/bin/python
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 ARGS ?=
 
-.PHONY: help demo test test-quick test-slow test-slicer lint format bench bench-interactive bench-effort bench-federation bench-gate bench-learning bench-slicer environment environment-slicer requirements clean
+.PHONY: help demo test test-quick test-slow test-slicer lint format bench bench-interactive bench-effort bench-federation bench-gate bench-learning bench-recipe bench-slicer environment environment-slicer requirements clean
 
 help:
 	@echo "make demo   set everything up, run three sites and a federation; report in demo-out/"
@@ -66,6 +66,9 @@ bench-gate: environment
 
 bench-learning: environment
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.learning $(ARGS)
+
+bench-recipe: environment
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.recipe $(ARGS)
 
 COMPILE := ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url
 
