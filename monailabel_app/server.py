@@ -26,6 +26,7 @@ from monailabel_app.routes.corrections import router as corrections_router
 from monailabel_app.routes.errors import add_error_handlers
 from monailabel_app.routes.federation import router as federation_router
 from monailabel_app.routes.learning import router as learning_router
+from monailabel_app.routes.peers import router as peers_router
 from monailabel_app.routes.statistics import router as statistics_router
 from monailabel_app.routes.versions import router as versions_router
 
@@ -62,7 +63,14 @@ def create_app(site: Site) -> FastAPI:
     )
     for module in (info, cases, compare, infer, interactive, images, labels, train, session, login):
         app.include_router(module.router)
-    for router in (learning_router, versions_router, corrections_router, federation_router, statistics_router):
+    for router in (
+        learning_router,
+        versions_router,
+        corrections_router,
+        federation_router,
+        peers_router,
+        statistics_router,
+    ):
         app.include_router(router)
     add_error_handlers(app)
     add_error_handlers(stock)

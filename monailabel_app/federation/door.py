@@ -10,17 +10,19 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from fed_backend.errors import FedSegError, PayloadError
+from fed_backend.errors import FedSegError, PayloadError, ReplayError
 from fed_backend.payload import read_header
 from fed_backend.plan import Plan
 from monailabel_app.federation.consent import Consent
 from monailabel_app.federation.participant import Participant
 from monailabel_app.state.audit import AuditLog
 from monailabel_app.state.database import Database
+from monailabel_app.state.settings import StoredSettings
 
 __all__ = ["Door"]
 
 _WHO = "courier"
+_LENT = "lent"  # number of the newest exchange in which this site's model left
 
 
 class Door:
@@ -34,7 +36,9 @@ class Door:
 
     def __init__(self, participant: Participant, database: Database, plan: Plan | None) -> None:
         self._participant = participant
+        self._database = database
         self._audit = AuditLog(database)
+        self._settings = StoredSettings(database)
         self._consent = Consent(database)
         self._plan = plan
 
@@ -50,8 +54,48 @@ class Door:
         """:meth:`.Participant.evaluate`; the answer as JSON."""
         return self._pass("evaluate", data, lambda payload: _json(self._participant.evaluate(payload)))
 
+    def visit(self, data: bytes, sender: str) -> bytes:
+        """:meth:`.Participant.visit`; the answer as JSON."""
+        return self._pass(f"visit from {sender}", data, lambda payload: _json(self._participant.visit(payload, sender)))
+
+    def lend(self, number: int, receiver: str) -> bytes:
+        """:meth:`.Participant.lend`, to one peer.
+
+        Args:
+            number: of the exchange; higher than that of every exchange before.
+            receiver: the peer, for the audit log.
+
+        Raises:
+            ReplayError: an exchange with this number, or a later one, has taken place.
+            Conflict: as :meth:`.Participant.lend`, or no consent to the plan.
+        """
+        note = f"lend to {receiver}"
+        where: dict[str, Any] = {"plan_sha256": self._sha256(), "federation_round": "gossip", "round": number}
+        try:
+            if self._plan is not None:
+                self._consent.require(self._plan)
+            data = self._participant.lend(number)
+            with self._database.transaction():
+                if number <= (last := self.lent()):
+                    raise ReplayError(
+                        f"exchange {number} comes after exchange {last}", "number exchanges upwards, each once"
+                    )
+                self._settings.set(_LENT, number)
+                self._audit.append("sent", _WHO, note, data=data, **where)
+        except FedSegError as error:
+            self._audit.append("refused", _WHO, f"{note}: {type(error).__name__}", **where)
+            raise
+        return data
+
+    def lent(self) -> int:
+        """Number of the newest exchange in which this site's model left; -1 before the first."""
+        return int(self._settings.get(_LENT, -1))
+
+    def _sha256(self) -> str | None:
+        return self._plan.sha256 if self._plan else None
+
     def _pass(self, request: str, data: bytes, work: Callable[[bytes], bytes]) -> bytes:
-        where = {"plan_sha256": self._plan.sha256 if self._plan else None, **_round_of(data)}
+        where = {"plan_sha256": self._sha256(), **_round_of(data)}
         self._audit.append("received", _WHO, request, data=data, **where)
         try:
             if self._plan is not None:

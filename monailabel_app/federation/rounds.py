@@ -82,6 +82,7 @@ class RoundDesk:
         self._requests: dict[str, _Request] = {}
         self._polling = 0
         self._seen: tuple[float, str] | None = None
+        self._peers: list[dict[str, Any]] = []
         self._closed = False
 
     # -- users ---------------------------------------------------------------------------------
@@ -142,6 +143,11 @@ class RoundDesk:
         with self._condition:
             return {"connected": self._connected(), "last_seen": self._seen[1] if self._seen else None}
 
+    def peers(self) -> list[dict[str, Any]]:
+        """The peers of this site as its courier last saw them."""
+        with self._condition:
+            return list(self._peers)
+
     # -- the courier ---------------------------------------------------------------------------
 
     def fetch(self, wait_s: float) -> list[dict[str, Any]]:
@@ -174,6 +180,11 @@ class RoundDesk:
         with self._presence():
             pass
         self._state.rounds.put(report)
+
+    def meet(self, peers: list[dict[str, Any]]) -> None:
+        """What the courier says about this site's peers."""
+        with self._presence():
+            self._peers = list(peers)
 
     def seen(self) -> None:
         """The courier was here."""

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from fed_backend.methods import GOSSIP
 from fed_backend.plan import Plan
 from monailabel_app.errors import Conflict, TooLarge
 from monailabel_app.federation.consent import Consent
@@ -22,7 +23,7 @@ from monailabel_app.routes.roles import Admin, Courier, Reviewer, Site, Viewer
 from monailabel_app.state.context import SiteContext
 from monailabel_app.state.rounds import RoundReport
 
-__all__ = ["router"]
+__all__ = ["Payload", "door_of", "router"]
 
 router = APIRouter(prefix="/federation", tags=["Federation"])
 
@@ -99,6 +100,7 @@ def get_federation(site: Site, user: Viewer) -> dict[str, Any]:
         "site": site.site_name,
         "plan": summary,
         "courier": site.desk.courier(),
+        "peers": site.desk.peers(),
         "rounds": [r.model_dump(exclude={"history"}) for r in site.state.rounds.list()],
         "paused": site.state.settings.paused,
     }
@@ -180,11 +182,14 @@ def audit(
 @router.get("/courier/requests")
 def courier_requests(site: Site, courier: Courier, wait: Annotated[float, Query(ge=0, le=60)] = 0.0) -> dict[str, Any]:
     """New requests of this site's users; waits up to ``wait`` seconds for the first."""
-    return {
+    found = {
         "site": site.site_name,
         "plan_sha256": site.plan.sha256 if site.plan is not None else None,
         "requests": site.desk.fetch(wait),
     }
+    if site.plan is None or site.plan.method.name not in GOSSIP:
+        return found
+    return {**found, "lent": door_of(site).lent(), "examples": site.participant.examples()}
 
 
 @router.post("/courier/requests/{identifier}", status_code=204, response_class=Response)
@@ -208,21 +213,22 @@ def courier_progress(site: Site, courier: Courier) -> dict[str, float]:
 @router.post("/train", response_class=Response)
 def train(site: Site, courier: Courier, data: Payload) -> Response:
     """Payload of kind ``global`` in, payload of kind ``update`` out."""
-    return Response(_door(site).train(data), media_type=PAYLOAD)
+    return Response(door_of(site).train(data), media_type=PAYLOAD)
 
 
 @router.post("/offer")
 def offer(site: Site, courier: Courier, data: Payload) -> Response:
     """Payload of kind ``aggregate`` in, the gate's decision out."""
-    return Response(_door(site).offer(data), media_type="application/json")
+    return Response(door_of(site).offer(data), media_type="application/json")
 
 
 @router.post("/evaluate")
 def evaluate(site: Site, courier: Courier, data: Payload) -> Response:
     """The gate's view on a payload, which is not kept."""
-    return Response(_door(site).evaluate(data), media_type="application/json")
+    return Response(door_of(site).evaluate(data), media_type="application/json")
 
 
-def _door(site: SiteContext) -> Door:
+def door_of(site: SiteContext) -> Door:
+    """The door of a site, through which its courier just came."""
     site.desk.seen()
     return Door(site.participant, site.state.database, site.plan)

@@ -132,13 +132,15 @@ class SiteOnDisk:
         self.state.settings.set("gate", rule)
 
 
-def payload(plan: Plan, kind: Any, tensors: Tensors | None = None, *, run: str = "run1", round_: int = 0) -> bytes:
-    """What the hub sends; without tensors, the beginning of a fresh federation."""
+def payload(
+    plan: Plan, kind: Any, tensors: Tensors | None = None, *, run: str = "run1", round_: int = 0, site: str = "hub"
+) -> bytes:
+    """What the hub or a peer sends; without tensors, the beginning of a fresh federation."""
     header = PayloadHeader(
         kind=kind,
         plan_sha256=plan.sha256,
         base_sha256=plan.base_sha256,
-        site="hub",
+        site=site,
         federation_round=run,
         round=round_,
         method=plan.method.name,

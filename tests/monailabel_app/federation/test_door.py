@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sites import SiteOnDisk, payload, unet_plan
 
-from fed_backend.errors import PayloadError
+from fed_backend.errors import PayloadError, ReplayError
 from monailabel_app.errors import Conflict, StateError
 from monailabel_app.federation.consent import Consent
 from monailabel_app.federation.door import Door
@@ -135,3 +135,63 @@ def test_an_approval_outlives_a_restart_and_is_given_once(site: SiteOnDisk, door
     site.state.close()
     with SiteState(site.state.folder, site.state.studies) as again:
         assert Consent(again.database).of(PLAN) == given
+
+
+# --- peers -----------------------------------------------------------------------------------
+
+PEERS = unet_plan("gcml")
+
+
+@pytest.fixture
+def gossip(tmp_path: Path) -> tuple[SiteOnDisk, Door]:
+    """A site of a plan of peers, which nobody has approved yet."""
+    site = SiteOnDisk(tmp_path, "north", PEERS, {"a": "train", "b": "validation"})
+    site.bench.prepare()
+    return site, Door(Participant(site.state, PEERS, site.name), site.state.database, PEERS)
+
+
+def test_a_loan_needs_consent_is_logged_with_its_receiver_and_has_a_number_of_its_own(
+    gossip: tuple[SiteOnDisk, Door],
+) -> None:
+    site, door = gossip
+    assert door.lent() == -1
+    with pytest.raises(Conflict, match="no administrator of this site has approved"):
+        door.lend(0, "south")
+    Consent(site.state.database).approve(PEERS, PEERS.sha256, "dr-lee")
+    lent = door.lend(3, "south")
+    for number in (3, 1):
+        with pytest.raises(ReplayError, match=f"exchange {number} comes after exchange 3"):
+            door.lend(number, "west")
+    assert door.lent() == 3
+    refused, went, *again = passed(site)
+    assert (refused.event, refused.note) == ("refused", "lend to south: Conflict")
+    assert (went.event, went.note, went.sha256, went.bytes) == ("sent", "lend to south", digest(lent), len(lent))
+    assert (went.plan_sha256, went.federation_round, went.round) == (PEERS.sha256, "gossip", 3)
+    assert [entry.note for entry in again] == ["lend to west: ReplayError"] * 2
+
+
+def test_where_the_log_cannot_be_written_nothing_is_lent(gossip: tuple[SiteOnDisk, Door]) -> None:
+    site, door = gossip
+    Consent(site.state.database).approve(PEERS, PEERS.sha256, "dr-lee")
+    site.state.database.execute("DROP TABLE audit")
+    with pytest.raises(StateError):
+        door.lend(0, "south")
+    assert door.lent() == -1
+
+
+def test_a_visit_needs_consent_and_both_ways_are_logged(gossip: tuple[SiteOnDisk, Door]) -> None:
+    site, door = gossip
+    visitor = payload(PEERS, "update", site.champion(), site="south", run="gossip")
+    with pytest.raises(Conflict, match="no administrator of this site has approved"):
+        door.visit(visitor, "south")
+    assert site.state.jobs.active() == []
+    Consent(site.state.database).approve(PEERS, PEERS.sha256, "dr-lee")
+    with pytest.raises(PayloadError, match="came through 'west'"):
+        door.visit(visitor, "west")
+    learner = work_once(site)
+    answer = door.visit(visitor, "south")
+    learner.join(60)
+    assert json.loads(answer)["chosen"] in ("own", "mean", "visitor")
+    came, went = passed(site)[-2:]
+    assert (came.event, came.note, came.sha256) == ("received", "visit from south", digest(visitor))
+    assert (went.event, went.note, went.sha256) == ("sent", "visit from south", digest(answer))

@@ -18,7 +18,7 @@ from monailabel_app.federation.rounds import RoundDesk
 from monailabel_app.learning.learner import Learner
 from monailabel_app.learning.rules import site_rule
 from monailabel_app.learning.setup import LearnerSetup
-from monailabel_app.routes import corrections, federation, learning, statistics, versions
+from monailabel_app.routes import corrections, federation, learning, peers, statistics, versions
 from monailabel_app.routes.errors import add_error_handlers
 from monailabel_app.state.context import SiteContext, set_context
 from monailabel_app.state.site import SiteState
@@ -63,7 +63,7 @@ def client(site: SiteContext) -> TestClient:
             request.state.user = User(role, role)  # type: ignore[arg-type]
         return await call_next(request)
 
-    for module in (learning, versions, corrections, federation, statistics):
+    for module in (learning, versions, corrections, federation, peers, statistics):
         app.include_router(module.router)
     add_error_handlers(app)
     return TestClient(app)
@@ -313,6 +313,9 @@ def test_only_the_courier_gets_through_its_door(client: TestClient, site: SiteCo
             ("POST", "/federation/train"),
             ("POST", "/federation/offer"),
             ("POST", "/federation/evaluate"),
+            ("POST", "/federation/lend"),
+            ("POST", "/federation/visit"),
+            ("POST", "/federation/courier/peers"),
         ):
             reply = client.request(method, address, headers=headers, content=b"")
             refused(reply, 401, "Unauthorised", "courier")
@@ -337,6 +340,34 @@ def test_a_refused_payload_is_422_in_words_and_leaves_no_job(
         refused(reply, 422, "PayloadError", "")
     refused(client.post("/federation/train", content=b"x" * 6000, headers=courier), 413, "TooLarge", "5000 bytes")
     assert site.state.jobs.active() == []
+
+
+@pytest.mark.usefixtures("approved")
+def test_a_site_with_a_hub_lends_nothing_and_lets_nobody_visit(client: TestClient, courier: dict[str, str]) -> None:
+    lend = {"number": 0, "receiver": "B"}
+    refused(client.post("/federation/lend", json=lend, headers=courier), 409, "Conflict", "no exchange between peers")
+    visit = client.post("/federation/visit?sender=B", content=b"x", headers=courier)
+    refused(visit, 409, "Conflict", "no exchange between peers")
+    for wrong in (
+        {"number": -1, "receiver": "B"},
+        {"number": 2**60, "receiver": "B"},
+        {"number": 0, "receiver": "../B"},
+    ):
+        refused(client.post("/federation/lend", json=wrong, headers=courier), 422, "ValidationError", "")
+    for sender in ("", "?sender=", "?sender=../B"):
+        refused(client.post(f"/federation/visit{sender}", headers=courier), 422, "ValidationError", "sender")
+
+
+def test_peers_are_shown_as_the_courier_last_saw_them(client: TestClient, courier: dict[str, str]) -> None:
+    assert client.get("/federation").json()["peers"] == []
+    peer = {"name": "B", "state": "reachable", "last_seen": "2026-01-01T00:00:00Z", "field_of_a_later_courier": 1}
+    reply = client.post("/federation/courier/peers", json={"peers": [peer]}, headers=courier)
+    assert reply.status_code == 204
+    (seen,) = client.get("/federation", headers={"x-role": "viewer"}).json()["peers"]
+    assert (seen["name"], seen["state"], seen["last_seen"]) == ("B", "reachable", "2026-01-01T00:00:00Z")
+    for wrong in ({"name": "<b>"}, {"name": "B", "state": "?"}, {"name": "B", "detail": "x" * 600}):
+        reply = client.post("/federation/courier/peers", json={"peers": [wrong]}, headers=courier)
+        refused(reply, 422, "ValidationError", "peers")
 
 
 def test_reports_with_wrong_values_are_refused(client: TestClient, courier: dict[str, str]) -> None:
