@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from fed_backend.plan import ModelSpec
 from monailabel_app.errors import NotFound, SiteError
 from monailabel_app.imaging.volume import Volume
 from monailabel_app.models.base import Labelmap, Prompts
 from monailabel_app.models.registry import build_segmenter, default_spec
+from monailabel_app.models.unet import likeliest
 
 SPEC = ModelSpec(image_size=48, channels=(8, 16))
 
@@ -48,3 +50,9 @@ def test_prompts_are_refused_with_a_way_out(case: tuple[Volume, Labelmap]) -> No
 def test_unknown_model() -> None:
     with pytest.raises(NotFound, match="'vnet'"):
         default_spec("vnet")
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+def test_the_likeliest_class_is_the_first_of_the_largest(classes: int) -> None:
+    shares = torch.randint(0, 4, (3, classes, 5, 6), generator=torch.Generator().manual_seed(classes)).float()
+    assert np.array_equal(likeliest(shares).numpy(), shares.numpy().argmax(axis=1))
