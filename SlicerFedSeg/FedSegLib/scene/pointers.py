@@ -49,6 +49,7 @@ def box_node(name: str) -> str:
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", name)
     node.CreateDefaultDisplayNodes()
     node.GetDisplayNode().SetFillOpacity(0.05)
+    node.GetDisplayNode().SetPropertiesLabelVisibility(False)
     return str(node.GetID())
 
 

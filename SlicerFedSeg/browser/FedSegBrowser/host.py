@@ -36,5 +36,6 @@ def start() -> SlicerApp:
     plots = app.register_module_logic(slicer.vtkSlicerPlotsLogic())
     slicer.mrmlScene = app.scene
     slicer.app = _Application(app.app_logic)
-    slicer.modules = SimpleNamespace(volumes=_Module(app.volumes_logic), plots=_Module(plots))
+    logics = {"volumes": app.volumes_logic, "segmentations": app.segmentations_logic, "plots": plots}
+    slicer.modules = SimpleNamespace(**{name: _Module(logic) for name, logic in logics.items()})
     return app

@@ -22,6 +22,7 @@ html { overflow: hidden; }
 .case-row:hover { background: rgba(255, 255, 255, 0.06); }
 .quiet { opacity: 0.7; font-size: 12px; }
 .tools .v-btn { margin-right: 2px; }
+.v-btn { text-transform: none; letter-spacing: 0; }
 .pre { white-space: pre-line; }
 """
 
@@ -94,7 +95,37 @@ class Page:
             )
             html.Span("{{ site_line }}", classes="quiet ml-4", id="site-line")
             v.VSpacer()
-            html.Span(f"version {__version__}", classes="quiet mr-4")
+            html.Span(f"version {__version__}", classes="quiet mr-2")
+            self._settings()
+
+    def _settings(self) -> None:
+        seat = self._seat
+        with v.VBtn(icon="mdi-cog", size="small", classes="mr-2", id="settings", aria_label="Settings"):
+            pass
+        with v.VMenu(activator="#settings", close_on_content_click=False), v.VCard(min_width=340), v.VCardText():
+            v.VTextField(
+                v_model=("author",),
+                label="Your name, sent with a mask",
+                density="compact",
+                variant="outlined",
+                hide_details=True,
+                id="author",
+            )
+            v.VCheckbox(
+                v_model=("effort",),
+                label="Send time and clicks with a mask",
+                density="compact",
+                hide_details=True,
+                classes="my-2",
+            )
+            v.VBtn(
+                "Withdraw the consent to send",
+                click=seat.controller.connection.withdraw_consent,
+                disabled=("!connected || !consented",),
+                size="small",
+                variant="tonal",
+                id="withdraw",
+            )
 
     def _work_list(self) -> None:
         seat = self._seat
@@ -109,6 +140,17 @@ class Page:
                 )
                 self._button("Skip", seat.skip, "skip", "mdi-debug-step-over", variant="tonal")
             html.Div("{{ case_line }}", v_if="case_line", classes="pre text-body-2", id="case-line")
+            with html.Div(classes="d-flex align-center", style="gap: 6px"):
+                self._button("Submit", seat.submit, "submit", "mdi-send", color="success", variant="flat", grow=True)
+                v.VCheckbox(
+                    v_model=("nothing",),
+                    label="Nothing to mark",
+                    density="compact",
+                    hide_details=True,
+                    disabled=("why.submit !== ''",),
+                    classes="flex-grow-0",
+                    id="nothing",
+                )
             html.Div("{{ waiting }}", v_if="waiting", classes="pre quiet", id="waiting")
             with (
                 html.Div(v_if="cases.length", id="cases"),
@@ -170,7 +212,7 @@ class Page:
                 density="compact",
                 variant="outlined",
                 hide_details=True,
-                style="max-width: 170px",
+                style="min-width: 150px; max-width: 150px",
                 id="structure",
             )
             v.VSelect(
@@ -182,8 +224,8 @@ class Page:
                 density="compact",
                 variant="outlined",
                 hide_details=True,
-                style="max-width: 130px",
-                classes="ml-1",
+                style="min-width: 130px; max-width: 130px",
+                classes="mx-1",
                 id="model",
             )
             self._button("Segment", seat.controller.casework.segment, "segment", "mdi-auto-fix", variant="tonal")
@@ -201,7 +243,7 @@ class Page:
                 step=1,
                 density="compact",
                 hide_details=True,
-                style="max-width: 110px",
+                style="min-width: 110px; max-width: 110px",
                 disabled=("!case_id",),
                 title=("`Brush: ${brush} mm`",),
                 id="brush",
@@ -210,18 +252,20 @@ class Page:
             v.VDivider(vertical=True, classes="mx-2")
             self._tool("undo", "Undo", "why.undo", seat.undo)
             self._tool("redo", "Do again", "why.redo", seat.redo)
-            v.VProgressCircular(v_if="asking", indeterminate=True, size=18, width=2, classes="ml-2", id="asking")
-            v.VSpacer()
-            v.VCheckbox(
-                v_model=("nothing",),
-                label="Nothing to mark",
-                density="compact",
-                hide_details=True,
-                disabled=("why.submit !== ''",),
-                classes="flex-grow-0 mr-2",
-                id="nothing",
+            self._tool(
+                "clear", "Start over with the points; the mask stays", "why.prompt", seat.controller.prompting.clear
             )
-            self._button("Submit", seat.submit, "submit", "mdi-send", color="success", variant="flat")
+            v.VDivider(vertical=True, classes="mx-2")
+            self._tool(
+                "propagate",
+                "Carry the structure on to other slices",
+                "why.propagate",
+                seat.controller.prompting.propagate,
+            )
+            with html.Div(v_if="propagating", classes="d-flex align-center ml-2", id="propagating"):
+                html.Span("{{ propagating }}", classes="quiet mr-1")
+                v.VBtn("Stop", click=seat.controller.prompting.stop_propagating, size="small", variant="text")
+            v.VProgressCircular(v_if="asking", indeterminate=True, size=18, width=2, classes="ml-2", id="asking")
 
     def _tool(self, name: str, tip: str, why: str, click: Any, symbol: str = "") -> None:
         """A tool that the mouse holds, or a quick action: an icon with a tooltip."""
@@ -231,8 +275,8 @@ class Page:
                 icon=True,
                 click=click,
                 disabled=(f"{why} !== ''",),
-                variant=(f"tool === '{name}' ? 'flat' : 'text'",),
-                color=(f"tool === '{name}' ? 'primary' : undefined",),
+                variant=(f"tool === '{name}' ? 'tonal' : 'text'",),
+                color=(f"tool === '{name}' ? 'blue-lighten-2' : undefined",),
                 size="small",
                 rounded="lg",
                 id=name,

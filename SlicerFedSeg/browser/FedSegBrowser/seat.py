@@ -7,6 +7,7 @@ controller's ``tick`` as the Slicer module's timer does.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ from typing import Any
 import vtk
 from FedSegLib.controller import Controller
 from FedSegLib.scene import Pointer, SlicerScene
-from FedSegLib.state import Action, View, why_not
+from FedSegLib.state import Action, View, notice_of, why_not
 
 from . import host, showing
 from .brush import Brush
 from .store import FileStore
 from .views import SliceViews
+
+_log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.05
 BUSY_SECONDS = 0.005
@@ -60,6 +63,7 @@ class Seat:
                 "address": site or servers[0],
                 "servers": servers,
                 "author": self.controller.settings.author,
+                "effort": self.controller.settings.tell_effort,
                 "brush": BRUSH_MILLIMETRES,
                 "nothing": False,
                 "pictures": {},
@@ -67,6 +71,7 @@ class Seat:
             }
         )
         self._state.change("author")(lambda author, **_: self.controller.settings.set_text("author", author or ""))
+        self._state.change("effort")(lambda effort, **_: self.controller.settings.set_flag("tell_effort", effort))
         self._state.change("brush")(lambda **_: self._resize())
         self._draw(self.controller.view)
 
@@ -76,8 +81,16 @@ class Seat:
             await self._wake.wait()
             self._wake.clear()
             while self.controller.active:
-                self.controller.tick()
+                self._tick()
                 await asyncio.sleep(BUSY_SECONDS if self.controller.busy else TICK_SECONDS)
+
+    def _tick(self) -> None:
+        try:
+            self.controller.tick()
+        except Exception as error:  # the clock must go on whatever happens
+            _log.exception("a tick failed")
+            with self._state:
+                self._state.notice = showing.notice(notice_of(error))
 
     def close(self) -> None:
         """Stop everything; masks that wait to be sent stay on disk."""

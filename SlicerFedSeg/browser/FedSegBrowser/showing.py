@@ -8,7 +8,7 @@ from typing import Any
 
 from FedSegLib import words
 from FedSegLib.address import parse_address
-from FedSegLib.state import CONNECTED, Action, Phase, View, why_not
+from FedSegLib.state import CONNECTED, Action, Notice, Phase, View, why_not
 
 _ASKED = (
     Action.CONNECT,
@@ -42,7 +42,7 @@ def shown(view: View) -> dict[str, Any]:
         "connected": view.phase in CONNECTED,
         "why": {action.name.lower(): why_not(view, action) or "" for action in _ASKED},
         "site_line": _site_line(view),
-        "notice": _notice(view),
+        "notice": notice(view.notice) if view.notice is not None else None,
         "busy": _busy(view),
         "consent": view.consent_text or "",
         "consented": view.consented,
@@ -63,6 +63,11 @@ def shown(view: View) -> dict[str, Any]:
     }
 
 
+def notice(said: Notice) -> dict[str, str]:
+    """A message as the page shows it."""
+    return {"text": said.text, "hint": said.hint, "tone": TONES[said.tone.value]}
+
+
 def pictures(known: Mapping[str, bytes]) -> dict[str, str]:
     """The cases' pictures as addresses that the page can show."""
     return {case: f"data:image/png;base64,{base64.b64encode(data).decode()}" for case, data in known.items() if data}
@@ -75,12 +80,6 @@ def _site_line(view: View) -> str:
         return "Not connected."
     line = words.site_words(parse_address(view.address), view.site)
     return f"{line} · cannot be watched now: {view.link_lost}" if view.link_lost else line
-
-
-def _notice(view: View) -> dict[str, str] | None:
-    if view.notice is None:
-        return None
-    return {"text": view.notice.text, "hint": view.notice.hint, "tone": TONES[view.notice.tone.value]}
 
 
 def _busy(view: View) -> dict[str, Any] | None:

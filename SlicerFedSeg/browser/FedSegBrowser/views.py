@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import vtk
 from trame.widgets import html
 from trame_slicer.app.logic.slice_view_logic import connect_slice_view_slider_to_state
 from trame_slicer.app.ui.slider import Slider
@@ -29,10 +30,25 @@ class SliceViews:
         self.manager = LayoutManager(app.scene, app.view_manager, server)
         self.manager.register_layout(_LAYOUT, _layout())
         self.manager.set_layout(_LAYOUT)
+        self._lay_images_below()
 
     def place(self, page: Any) -> None:
         """Put the views where the page is being built."""
         self.manager.initialize_layout_grid(page)
+
+    def _lay_images_below(self) -> None:
+        """Let every view add its image to the picture now: what is added later is drawn (and blended) over it."""
+        scene = self._app.scene
+        voxel = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "voxel")
+        data = vtk.vtkImageData()
+        data.SetDimensions(1, 1, 1)
+        data.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
+        voxel.SetAndObserveImageData(data)
+        voxel.CreateDefaultDisplayNodes()
+        for view in self._app.view_manager.get_slice_views():
+            view.set_background_volume_id(voxel.GetID())
+            view.set_background_volume_id(None)
+        scene.RemoveNode(voxel)
 
     def fit(self) -> None:
         """Turn to the image's own axes and show all of it."""
