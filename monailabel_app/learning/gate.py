@@ -28,6 +28,7 @@ from monailabel_app.learning.gate_words import may_fall, reason_of, too_low
 from monailabel_app.learning.paired import fewest, lower_bound
 
 __all__ = [
+    "TOLERANCE",
     "CaseScore",
     "Decision",
     "GateRule",

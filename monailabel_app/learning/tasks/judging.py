@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fed_backend.payload import Tensors
+from monailabel_app.errors import NotFound, StateError
+from monailabel_app.learning.descent import held
 from monailabel_app.learning.evaluate import Measured, measure
 from monailabel_app.learning.gate import Decision, GateRule, Pair, decide, refuse
 from monailabel_app.learning.meter import Meter, Pace
@@ -75,7 +77,25 @@ class Judge:
         before = scored("champion", "the version in use", store.load(champion))
         after = scored("challenger", "the new version", tensors)
         decision = _decide({**before, **cross.before}, {**after, **cross.after}, rule, set(cross.after))
-        return Judged(decision, champion)
+        scores = {case: measured.dice for case, measured in after.items()}
+        return Judged(held(decision, scores, self._earlier(store, corrections)), champion)
+
+    def _earlier(
+        self, store: VersionStore, corrections: Sequence[Correction]
+    ) -> dict[str, dict[str, dict[str, float]]]:
+        """Versions that the gate let serve since somebody last chose by hand -> what is known of them."""
+        found: dict[str, dict[str, dict[str, float]]] = {}
+        for change in reversed(store.history()):
+            version = str(change["version"])
+            try:
+                digest, verdict = store.get(version).sha256, store.verdict(version)
+            except (NotFound, StateError):  # deleted to save space, or damaged: nothing to compare with
+                continue
+            known = {c.case: self._state.scores.get(digest, c.id) for c in corrections}
+            found[version] = {case: measured.dice for case, measured in known.items() if measured is not None}
+            if verdict is None or verdict.get("reason") != change["reason"]:
+                break
+        return found
 
     def score(
         self,
@@ -91,7 +111,7 @@ class Judge:
         if missing:
             begin = time.monotonic()
             segmenter.load_adapter(tensors)
-            cases = [(c.case, *self._state.corrections.load(c)) for c in missing]
+            cases = [(c.case, self._state.corrections.load(c)) for c in missing]
             measured = measure(segmenter, cases, begin_work())
             self._pace.seconds[f"score {segmenter.spec.name}"] = (time.monotonic() - begin) / len(missing)
             for correction in missing:

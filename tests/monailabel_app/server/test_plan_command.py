@@ -46,6 +46,18 @@ def test_equal_options_give_equal_plans_and_the_seed_counts(tmp_path: Path) -> N
     assert hashes[0] == hashes[1] != hashes[2]
 
 
+def test_robust_aggregation_is_written_shown_and_its_start_lies_beside_the_plan(tmp_path: Path) -> None:
+    out = tmp_path / "plan.json"
+    asked = ("--quorum", "3", "--robust", "trimmed_mean:hostile=1;clip=5")
+    assert run("create", "--model", "unet", "--labels", "t=1", "--out", out, *asked).exit_code == 0
+    shown = run("show", out).output
+    assert "trimmed_mean that bears 1 hostile site(s), changes scaled down to norm 5, every site counts once" in shown
+    assert (tmp_path / "plan.start.safetensors").is_file()
+    refused = run("create", "--model", "unet", "--labels", "t=1", "--out", out, "--robust", "krum:hostile=1")
+    assert refused.exit_code == 2
+    assert "needs 5 updates, and quorum is 1" in refused.output
+
+
 def test_only_the_named_tensors_travel(tmp_path: Path) -> None:
     everything, part = tmp_path / "all.json", tmp_path / "part.json"
     run("create", "--model", "unet", "--labels", "t=1", "--out", everything)

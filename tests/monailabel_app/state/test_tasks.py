@@ -11,11 +11,16 @@ import pytest
 from fed_backend.payload import PayloadHeader, encode
 from fed_backend.plan import ModelSpec, Plan, TrainingSpec
 from monailabel_app.errors import Conflict
+from monailabel_app.learning.evaluate import Measured
+from monailabel_app.learning.gate import GateRule
 from monailabel_app.learning.jobs import Job
+from monailabel_app.learning.meter import Meter, Pace
 from monailabel_app.learning.setup import LearnerSetup
 from monailabel_app.learning.tasks import Workbench, run_job
+from monailabel_app.learning.tasks.judging import Judge
 from monailabel_app.models.registry import build_segmenter
 from monailabel_app.state.site import SiteState
+from monailabel_app.state.versions import NewVersion, adapter_sha256
 
 pytestmark = pytest.mark.slow
 
@@ -123,6 +128,40 @@ def test_the_champion_is_scored_once(state: SiteState, images: Any, plan: Plan) 
     before = len(state.database.rows("SELECT 1 FROM scores"))
     run_job(work, take(state, "learn", seed=2))
     assert len(state.database.rows("SELECT 1 FROM scores")) <= before + 1
+
+
+def test_a_slow_descent_is_stopped_and_names_the_version_that_was_better(
+    state: SiteState, images: Any, plan: Plan
+) -> None:
+    state.splits.import_split({"c": "validation"})
+    images.submit(state, "c")
+    (correction,) = state.corrections.newest("validation")
+    store, judge = state.versions("unet"), Judge(state, Pace({}))
+    base = {"w": np.zeros(3, np.float32)}
+    store.ensure_base(base, plan.base_sha256)
+    state.scores.put(adapter_sha256(base), correction.id, Measured({"tumour": 0.1}, {}))
+    segmenter, meter = build_segmenter(SPEC, LABELS), Meter(state.jobs, take(state, "evaluate").number, {})
+
+    def judged(number: int, dice: float) -> tuple[bool, str, str]:
+        tensors = {"w": np.full(3, number, np.float32)}
+        state.scores.put(adapter_sha256(tensors), correction.id, Measured({"tumour": dice}, {}))
+        record = NewVersion(origin="federation", parent=store.champion(), base_sha256=plan.base_sha256)
+        version = store.create(tensors, record)
+        decision = judge(segmenter, store, tensors, meter, GateRule(confidence=0.5, spread=1e-6)).decision
+        store.record_verdict(version.id, decision.as_json())
+        if decision.promoted:
+            store.promote(version.id, decision.reason)
+        return decision.promoted, decision.reason, version.id
+
+    promoted, _, best = judged(1, 0.9)
+    assert promoted
+    assert judged(2, 0.893)[0], "within the margin of what serves"
+    promoted, reason, _ = judged(3, 0.886)
+    assert not promoted
+    assert f"below the 0.900 that {best}, which served before" in reason
+    *_, worse = judged(4, 0.5)
+    store.promote(worse, "the reviewer wants it")
+    assert judged(5, 0.499)[0], "what a person chose is where it begins anew"
 
 
 def test_a_plan_for_another_base_is_refused(state: SiteState, plan: Plan) -> None:
