@@ -17,6 +17,7 @@ from fed_backend import __version__
 from fed_backend.errors import FedSegError
 from fed_backend.flare.commands import courier, hub, provision
 from fed_backend.flare.federation_commands import federation
+from fed_backend.gossip.commands import peers
 
 __all__ = ["fedseg", "main"]
 
@@ -76,7 +77,7 @@ def fedseg() -> None:
     """Segmentation that learns from corrections at each hospital and federates what was learned."""
 
 
-for _command in (provision, federation, hub, courier):
+for _command in (provision, federation, hub, courier, peers):
     fedseg.add_command(_command)
 
 

@@ -80,24 +80,36 @@ def hub_start(kit: Path, ready_file: Path | None) -> None:
 
 @click.group()
 def courier() -> None:
-    """The process at a site that talks to the hub."""
+    """The process at a site that talks to the hub, or to its peers."""
 
 
 @courier.command("start")
 @click.argument("kit", type=_FOLDER)
 @click.option("--site-url", required=True, help="Address of this site's server, such as http://127.0.0.1:8000.")
 @click.option("--token-file", required=True, type=_FILE, help="courier.token in the site's state folder.")
-@click.option("--ready-file", type=_FILE, help="Written as JSON once hub and site server have both answered.")
+@click.option("--ready-file", type=_FILE, help="Written as JSON once whom it speaks to has answered.")
 def courier_start(kit: Path, site_url: str, token_file: Path, ready_file: Path | None) -> None:
-    """Run a site's courier from its KIT until Ctrl-C or SIGTERM."""
-    from fed_backend.flare.courier import Courier
+    """Run a site's courier from its KIT until Ctrl-C or SIGTERM.
+
+    Under a plan with a hub it connects site server and hub; under a plan of peers (gcml) it needs no
+    hub and contacts none: it listens for the peers that `fedseg peers` lists, and calls them.
+    """
     from fed_backend.flare.kit import load_kit
+    from fed_backend.methods import GOSSIP
 
     stop_on_signals()
     _quiet()
     loaded = load_kit(kit, "site")
-    _say(f"courier of {loaded.name!r} to the hub at {loaded.host}:{loaded.port}")
     try:
-        Courier(loaded, site_url, token_file, ready_file, _say).run()
+        if loaded.plan.method.name in GOSSIP:
+            from fed_backend.gossip.courier import GossipCourier
+
+            _say(f"courier of {loaded.name!r} among its peers")
+            GossipCourier(loaded, site_url, token_file, ready_file, _say).run()
+        else:
+            from fed_backend.flare.courier import Courier
+
+            _say(f"courier of {loaded.name!r} to the hub at {loaded.host}:{loaded.port}")
+            Courier(loaded, site_url, token_file, ready_file, _say).run()
     except Stopped:
         _say("the courier has stopped")

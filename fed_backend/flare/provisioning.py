@@ -27,6 +27,7 @@ from typing import Any
 from fed_backend.errors import ProvisionError
 from fed_backend.flare.aggregator import Aggregator
 from fed_backend.flare.kit import ADMIN_NAME, CLASSES, KIT_FORMAT, START, SUPERVISOR_NAME
+from fed_backend.methods import GOSSIP, check_methods
 from fed_backend.plan import SITE_NAME, Plan, save_plan
 
 __all__ = ["build", "check_host", "check_site_name", "organisation", "provision"]
@@ -71,8 +72,10 @@ def provision(
     _check_names(sites)
     if not inviting:
         _check_membership(plan, sites)
+    check_methods(plan)
     for method in plan.methods:
-        Aggregator(plan, method, start=start)
+        if method not in GOSSIP:  # peers aggregate nothing at a hub
+            Aggregator(plan, method, start=start)
     check_host(host)
     if not 0 <= port <= 65535:
         raise ProvisionError(f"port {port} is not between 0 and 65535", "leave --port out to pick a free one")

@@ -6,7 +6,7 @@ allows. The courier never sees an image or a label: these routes carry payloads 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ from fed_backend.errors import FederationError
 __all__ = ["SiteClient", "SiteRefused", "SiteUnreachable"]
 
 CONNECT_S = 5.0
+_LEND_S = 120.0  # a large model is read and encoded
 _CHUNK = 1 << 20
 
 
@@ -74,6 +75,18 @@ class SiteClient:
     def offer(self, payload: bytes, read_s: float) -> dict[str, Any]:
         """Offer an aggregate to the site's gate; blocks until it decided."""
         return _mapping(self._call("POST", "offer", read_s, data=payload, headers=_BINARY))
+
+    def lend(self, number: int, receiver: str) -> bytes:
+        """The site's own model as a payload, for an exchange with one peer."""
+        return self._read(self._send("POST", "lend", _LEND_S, json={"number": number, "receiver": receiver}))
+
+    def visit(self, payload: bytes, sender: str, read_s: float) -> dict[str, Any]:
+        """Let a peer's model visit; blocks until the site's gate decided."""
+        return _mapping(self._call("POST", "visit", read_s, data=payload, headers=_BINARY, params={"sender": sender}))
+
+    def post_peers(self, peers: Sequence[Mapping[str, Any]]) -> None:
+        """Tell the site which peers are seen."""
+        self._call("POST", "courier/peers", read_s=15, json={"peers": [dict(peer) for peer in peers]})
 
     def _call(self, method: str, path: str, read_s: float, **options: Any) -> Any:
         response = self._send(method, path, read_s, **options)

@@ -36,6 +36,8 @@ __all__ = [
     "sender_probabilities",
 ]
 
+_MONTH_S = 30 * 86400.0
+
 CANDIDATES = ("own", "mean", "visitor")
 """What a receiver chooses from; the earlier wins a tie."""
 
@@ -103,6 +105,8 @@ class GCMLSettings:
         beta: weight of the push away from a wrong teacher.
         bound: m, where the push stops.
         radius: voxels by which the foreground is dilated to the region Omega.
+        interval_s: seconds between two exchanges that a site begins by itself; 0: only when asked.
+        deadline_s: seconds that a visit may take, from sending it to the receiver's verdict.
     """
 
     share: float
@@ -110,6 +114,8 @@ class GCMLSettings:
     beta: float
     bound: float
     radius: int
+    interval_s: float
+    deadline_s: float
 
 
 class GCML:
@@ -117,18 +123,23 @@ class GCML:
 
     Settings:
         share: 0.25. weight: 1. beta: 0.1. bound: 1. radius: 3. lora_average: as in FedAvg.
+        interval_s: 0. deadline_s: 1800.
     """
 
     name = "gcml"
 
     def __init__(self, plan: Plan) -> None:
-        settings = Settings(plan, "share", "weight", "beta", "bound", "radius", "lora_average")
+        settings = Settings(
+            plan, "share", "weight", "beta", "bound", "radius", "interval_s", "deadline_s", "lora_average"
+        )
         self.settings = GCMLSettings(
             share=settings.number("share", 0.25, low=0, high=1),
             weight=settings.number("weight", 1.0, low=0),
             beta=settings.number("beta", 0.1, low=0),
             bound=settings.number("bound", 1.0, low=0),
             radius=settings.count("radius", 3),
+            interval_s=settings.number("interval_s", 0.0, low=0, high=_MONTH_S),
+            deadline_s=settings.number("deadline_s", 1800.0, low=1, high=_MONTH_S),
         )
         self._products = settings.products()
         self._shapes = dict(plan.adapter)
