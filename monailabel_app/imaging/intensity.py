@@ -67,8 +67,9 @@ def luminance(array: Array) -> Array:
 
 def window_of(volume: Volume) -> Window:
     """Choose the window of a volume from its own voxels; equal voxels give an equal window."""
-    values = luminance(volume.array).astype(np.float32).ravel()
-    sample = values[:: max(1, values.size // 1_000_000)]
+    step = max(1, int(np.prod(volume.shape)) // 1_000_000)
+    # .flat goes through the voxels in order of [i, j, k], however they lie in memory
+    sample = np.asarray(luminance(volume.array).flat[::step]).astype(np.float32)
     kind = _kind(volume, sample)
     tissue = _tissue(kind, sample)
     curve: Curve = CT_CURVE

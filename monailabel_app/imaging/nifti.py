@@ -49,7 +49,8 @@ def _colour(array: Array) -> Array:
 def _native(array: Array) -> Array:
     if array.dtype.kind == "f":  # scaled integers come as float64, which no scanner measured
         return array.astype(np.float32)
-    native: Array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    # in the file's own order of voxels, in which slices across k are one piece of memory
+    native: Array = array.astype(array.dtype.newbyteorder("="), order="K", copy=False)
     return native
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -64,6 +64,19 @@ class Volume:
         """Length of one voxel step along i, j and k, in millimetres (or the file's unit)."""
         i, j, k = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(i), float(j), float(k)
+
+    def arranged(self, order: tuple[int, int, int]) -> Volume:
+        """The same image, its voxels in memory so that ``order[0]`` is the slowest axis and ``order[2]`` the fastest.
+
+        One slice across ``order[0]`` is then one piece of memory; otherwise cutting it out of a large
+        volume may touch a cache line for every voxel.
+        """
+        turned = self.array.transpose(*order, *range(3, self.array.ndim))
+        if turned.flags.c_contiguous:
+            return self
+        back = tuple(int(axis) for axis in np.argsort(order))
+        moved = np.ascontiguousarray(turned).transpose(*back, *range(3, self.array.ndim))
+        return replace(self, array=moved)
 
     @property
     def is_colour(self) -> bool:

@@ -22,7 +22,7 @@ from monailabel_app.errors import Conflict, NotFound, SiteError, Unavailable
 from monailabel_app.imaging.files import read_volume
 from monailabel_app.imaging.orient import stack_of
 from monailabel_app.imaging.volume import Volume
-from monailabel_app.inference.planes import AXES, axis_of
+from monailabel_app.inference.planes import AXES, Plane, axis_of
 from monailabel_app.interactive.engine import Engine
 from monailabel_app.interactive.limits import check_size, default_limit
 from monailabel_app.interactive.prompts import PromptRequest
@@ -114,7 +114,7 @@ class SessionDesk:
         path = self._path_of(case)
         check_size(path, self._memory_limit)
         stamp = _stamp(path)
-        volume = self._volume(path, stamp)
+        volume = self._volume(path, stamp, axis)
         session = Session(
             secrets.token_urlsafe(12),
             case,
@@ -280,13 +280,15 @@ class SessionDesk:
             )
         return self.engines[name]
 
-    def _volume(self, path: Path, stamp: tuple[int, int]) -> Volume:
-        """The image; sessions on the same file share its voxels, which nobody changes."""
+    def _volume(self, path: Path, stamp: tuple[int, int], axis: str | int | None) -> Volume:
+        """The image, laid out for slices across ``axis``; sessions on one file share its voxels."""
         with self._lock:
             for opened in self._open.values():
                 if (opened.path, opened.stamp) == (path, stamp):
                     return opened.session.volume
-        return read_volume(path)
+        volume = read_volume(path)
+        stack = stack_of(volume) if axis is None else Plane.of(volume, axis_of(volume, axis), 1).stack
+        return volume.arranged(stack.axes)
 
     def _check_image(self, opened: Opened) -> None:
         path = self._path_of(opened.session.case)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from monailabel_app.errors import SiteError
 from monailabel_app.inference.embeddings.cache import FeatureCache, Found, SliceView
 from monailabel_app.inference.embeddings.disk import DiskStore
+from monailabel_app.inference.embeddings.later import LaterStore
 from monailabel_app.inference.embeddings.memory import MemoryStore
 from monailabel_app.inference.embeddings.prefetch import Prefetcher
 from monailabel_app.inference.embeddings.priority import Turns
@@ -59,7 +60,8 @@ class Engine:
         self.name = name
         self.image_size = segmenter.spec.image_size
         self.turns = Turns()
-        self.cache = FeatureCache(MemoryStore(memory_bytes), disk, self.turns)
+        self._writer = None if disk is None else LaterStore(disk, self.turns.step_aside)
+        self.cache = FeatureCache(MemoryStore(memory_bytes), self._writer, self.turns)
         self.prefetcher = Prefetcher(self.cache, self.turns, self.snapshot)
         self._segmenter = segmenter
         self._first = segmenter.adapter()  # what a version leaves out stays as it began
@@ -95,8 +97,10 @@ class Engine:
         return self.cache.features(snapshot, view)
 
     def close(self) -> None:
-        """Stop working ahead."""
+        """Stop working ahead, and write what is still to be written."""
         self.prefetcher.stop()
+        if self._writer is not None:
+            self._writer.close()
 
     def _follow(self, current: Snapshot) -> None:
         try:

@@ -10,6 +10,7 @@ from monailabel_app.inference.embeddings.disk import DiskStore
 from monailabel_app.interactive.desk import SessionDesk
 from monailabel_app.interactive.engine import Engine
 from monailabel_app.models.base import Segmenter
+from monailabel_app.models.heap import keep_freed_memory
 from monailabel_app.state.site import SiteState
 
 __all__ = ["EMBEDDINGS", "build_desk"]
@@ -40,6 +41,7 @@ def build_desk(
     disk = DiskStore(state.folder / EMBEDDINGS) if promptable else None
     if promptable:
         sys.setswitchinterval(_SWITCH_S)
+        keep_freed_memory()
     numeric = fastest_numeric() if promptable else "float32"
     engines = {name: Engine(name, one, state.versions(name), disk, numeric=numeric) for name, one in promptable.items()}
     return SessionDesk(engines, state.prompts, path_of, labels)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from monailabel_app.imaging.intensity import Window
 from monailabel_app.imaging.volume import Volume
-from monailabel_app.inference.embeddings.disk import DiskStore
 from monailabel_app.inference.embeddings.encoder import Pause, encode_lower, encode_upper
 from monailabel_app.inference.embeddings.flights import Flight, Flights
 from monailabel_app.inference.embeddings.key import FeatureKey
@@ -24,7 +24,23 @@ from monailabel_app.inference.embeddings.priority import Turns
 from monailabel_app.inference.embeddings.snapshot import Snapshot
 from monailabel_app.inference.planes import Plane
 
-__all__ = ["FeatureCache", "Found", "SliceView"]
+__all__ = ["FeatureCache", "Found", "SliceView", "Store"]
+
+
+class Store(Protocol):
+    """Where features are kept beyond memory: :class:`DiskStore`, at once or later."""
+
+    def has(self, image: str, digest: str) -> bool:
+        """Whether the features are there, without reading them."""
+        ...
+
+    def get(self, image: str, digest: str) -> Tensor | None:
+        """The features, or ``None``."""
+        ...
+
+    def put(self, image: str, digest: str, features: Tensor, *, compact: bool = False) -> None:
+        """Store features."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -66,7 +82,7 @@ class FeatureCache:
         turns: who computes first.
     """
 
-    def __init__(self, memory: MemoryStore, disk: DiskStore | None, turns: Turns) -> None:
+    def __init__(self, memory: MemoryStore, disk: Store | None, turns: Turns) -> None:
         self._memory = memory
         self._disk = disk
         self._turns = turns
@@ -161,12 +177,8 @@ class FeatureCache:
         return found
 
     def _store(self, key: FeatureKey, digest: str, features: Tensor) -> None:
-        if self._disk is None:
-            return
-        small = features if features.dtype == torch.bfloat16 else features.half()
-        if not torch.isfinite(small).all():  # beyond float16's 65504
-            small = features.float()
-        self._disk.put(key.image, digest, small)
+        if self._disk is not None:
+            self._disk.put(key.image, digest, features, compact=True)
 
 
 def _dtype(snapshot: Snapshot) -> torch.dtype:

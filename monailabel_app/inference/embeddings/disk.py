@@ -110,11 +110,18 @@ class DiskStore:
         self._used(image, digest, len(data))
         return features
 
-    def put(self, image: str, digest: str, features: Tensor) -> None:
-        """Store features; a full disk is no error, they are then simply not kept."""
+    def put(self, image: str, digest: str, features: Tensor, *, compact: bool = False) -> None:
+        """Store features; a full disk is no error, they are then simply not kept.
+
+        Args:
+            image: sha256 of the image.
+            digest: of the key.
+            features: float16, float32 or bfloat16.
+            compact: keep float32 as float16, where nothing is beyond its 65504.
+        """
         path = self._path(image, digest)
         temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
-        parts = _encoded(features)
+        parts = _encoded(_compact(features) if compact else features)
         try:
             path.parent.mkdir(exist_ok=True, mode=0o700)
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -194,6 +201,13 @@ def _files(folder: Path) -> Iterator[tuple[float, tuple[str, str], int]]:
                     os.unlink(entry.path)
             elif entry.name.endswith(_SUFFIX):
                 yield status.st_mtime, (folder.name, entry.name.removesuffix(_SUFFIX)), status.st_size
+
+
+def _compact(features: Tensor) -> Tensor:
+    if features.dtype != torch.float32:
+        return features
+    small = features.half()
+    return small if torch.isfinite(small).all() else features
 
 
 def _encoded(features: Tensor) -> tuple[bytes, bytes]:

@@ -8,12 +8,15 @@ waits at most ``PATIENCE_S`` a step, so that it gets on even when clicks never p
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["PATIENCE_S", "Turns"]
+__all__ = ["PATIENCE_S", "REST_S", "Turns"]
 
 PATIENCE_S = 0.25
+REST_S = 0.003
+"""How long background work waits after the last answer was computed: it still has to be sent."""
 
 
 class Turns:
@@ -22,6 +25,7 @@ class Turns:
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._urgent = 0
+        self._rest_until = 0.0
 
     @contextmanager
     def urgent(self) -> Iterator[None]:
@@ -33,12 +37,19 @@ class Turns:
         finally:
             with self._condition:
                 self._urgent -= 1
+                self._rest_until = time.monotonic() + REST_S
                 self._condition.notify_all()
 
     def step_aside(self, excused: Callable[[], bool] = lambda: False) -> None:
         """Wait until nobody is served, or ``excused`` (somebody waits for this very work)."""
+        until = time.monotonic() + PATIENCE_S
         with self._condition:
-            self._condition.wait_for(lambda: self._urgent == 0 or excused(), PATIENCE_S)
+            while not excused():
+                now = time.monotonic()
+                wait = (until if self._urgent else min(until, self._rest_until)) - now
+                if wait <= 0:
+                    return
+                self._condition.wait(wait)
 
     def recheck(self) -> None:
         """Let waiting work ask again whether it is excused."""
