@@ -14,6 +14,7 @@ from .errors import ActionNotPossible
 from .panel import Panel
 from .protocol import LabelSchema, NextCase
 from .state import Action, Phase
+from .voxels import Voxels, image_file
 from .worker import Report
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class AdoptScene(Protocol):
     """What this needs of the scene; :class:`~FedSegLib.scene.SlicerScene` is it."""
 
     def volume_name(self, node_id: str) -> str: ...
-    def export_volume(self, node_id: str, path: Path) -> None: ...
+    def export_volume(self, node_id: str, path: Path) -> Voxels | None: ...
     def adopt_volume(self, node_id: str, name: str, schema: LabelSchema) -> SceneCase: ...
 
 
@@ -77,11 +78,15 @@ class Adopting:
 
     def _send(self, node_id: str, name: str) -> None:
         client, path = self._connection.client(), self._folder / "volume.nrrd"
-        if self._panel.guarded(lambda: self._export(node_id, path)) is None:
+        exported = self._panel.guarded(lambda: (self._scene.export_volume(node_id, path),))
+        if exported is None:
             return
+        voxels = exported[0]
 
         def work(cancel: CancelSwitch, report: Report) -> str:
             try:
+                if voxels is not None:
+                    path.write_bytes(image_file(voxels))
                 return client.add_image(name, path, cancel)
             finally:
                 path.unlink(missing_ok=True)
@@ -92,7 +97,3 @@ class Adopting:
 
         back = Phase.READY if self._casework.case is None else Phase.OPEN
         self._panel.run(Phase.FETCHING, f"Sending '{name}' to the site …", work, done, back)
-
-    def _export(self, node_id: str, path: Path) -> bool:
-        self._scene.export_volume(node_id, path)
-        return True

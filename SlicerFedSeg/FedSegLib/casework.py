@@ -13,6 +13,7 @@ from .cases import CaseState
 from .client import SegmentRequest
 from .connection import Connection
 from .consent import Consent
+from .decoding import Image, decode_image
 from .errors import ActionNotPossible, Cancelled, FedSegError, SignInNeeded
 from .outbox import Outbox
 from .panel import Panel
@@ -21,6 +22,7 @@ from .prompting import Prompting
 from .protocol import LabelSchema, Mask, NextCase, Prompts, Receipt, SiteInfo
 from .settings import Settings
 from .state import Action, CaseView, Notice, Phase, Tone, why_not
+from .voxels import Voxels
 from .worker import Report
 
 if TYPE_CHECKING:
@@ -30,22 +32,23 @@ if TYPE_CHECKING:
 class CaseScene(Protocol):
     """What the controller needs of the scene; :class:`~FedSegLib.scene.SlicerScene` is it."""
 
-    def open_image(self, path: Path, name: str, schema: LabelSchema) -> SceneCase: ...
+    def open_image(self, path: Path, name: str, schema: LabelSchema, image: Image | None = None) -> SceneCase: ...
     def close_case(self, case: SceneCase) -> None: ...
     def put_away(self, case: SceneCase) -> None: ...
     def has_marks(self, case: SceneCase) -> bool: ...
     def stamp(self, case: SceneCase) -> tuple[int, ...]: ...
     def show_mask(self, case: SceneCase, mask: Mask, folder: Path) -> None: ...
-    def export_mask(self, case: SceneCase, path: Path, *, allow_empty: bool = False) -> None: ...
+    def take_mask(self, case: SceneCase, *, allow_empty: bool = False) -> Voxels: ...
     def prompts(self, case: SceneCase) -> Prompts: ...
 
 
 @dataclass(frozen=True)
 class Arrived:
-    """A case as it came: its image file, and the mask submitted last, if any."""
+    """A case as it came: its image file, what the worker read of it, and the mask submitted last, if any."""
 
     case: NextCase
-    image: Path
+    path: Path
+    image: Image | None
     mask: Mask | None
 
 
@@ -158,7 +161,8 @@ class CaseWork:
                 report(f"Fetching '{chosen.id}' …", count / total if total else None)
 
             mask = client.final_mask(chosen.id, schema, cancel)
-            return Arrived(chosen, client.download_image(chosen.id, folder, cancel, progress), mask)
+            path = client.download_image(chosen.id, folder, cancel, progress)
+            return Arrived(chosen, path, decode_image(path), mask)
 
         back = Phase.READY if self._case is None else Phase.OPEN
         self._panel.run(Phase.FETCHING, text, work, self._case_arrived, back)
@@ -170,9 +174,10 @@ class CaseWork:
             return
         chosen = arrived.case
         try:
-            opened = self._scene.open_image(arrived.image, chosen.id, self._connection.site().schema)
+            schema = self._connection.site().schema
+            opened = self._scene.open_image(arrived.path, chosen.id, schema, arrived.image)
         finally:
-            arrived.image.unlink(missing_ok=True)  # the image must not stay on this computer's disk
+            arrived.path.unlink(missing_ok=True)  # the image must not stay on this computer's disk
         self.take(chosen, opened, submitted=arrived.mask is not None)
         if arrived.mask is not None:
             self._scene.show_mask(opened, arrived.mask, self._folder)
@@ -229,47 +234,37 @@ class CaseWork:
         """Check the segmentation and send it as the correction of the case."""
         if not self._panel.can(Action.SUBMIT):
             return
-        if self._connection.consent() is None and self._export(nothing_to_mark) is None:
+        if self._connection.consent() is None and self._take(nothing_to_mark) is None:
             return  # say what is wrong with the mask before asking anything
 
         def send(consent: Consent) -> None:
-            path = self._export(nothing_to_mark)  # again: the person may have gone on while being asked
-            if path is not None:
-                self._send(path, consent)
+            taken = self._take(nothing_to_mark)  # again: the person may have gone on while being asked
+            if taken is not None:
+                self._send(taken, consent)
 
         self._connection.with_consent(send)
 
-    def _export(self, nothing_to_mark: bool) -> Path | None:
-        path = self._folder / f"correction{_mask_suffix(self._connection.site())}"
+    def _take(self, nothing_to_mark: bool) -> Voxels | None:
+        return self._panel.guarded(lambda: self._scene.take_mask(self._need_case(), allow_empty=nothing_to_mark))
 
-        def export() -> Path:
-            self._scene.export_mask(self._need_case(), path, allow_empty=nothing_to_mark)
-            return path
-
-        return self._panel.guarded(export)
-
-    def _send(self, path: Path, consent: Consent) -> None:
+    def _send(self, taken: Voxels, consent: Consent) -> None:
         self._leaving = ""
         client, site, case = self._connection.client(), self._connection.site(), self._case_view()
         tell = self._settings.tell_effort
-        parcel = self._panel.guarded(
-            lambda: self._outbox.add(
-                path,
-                client.address.url,
-                case.id,
-                site.schema,
-                suffix=_mask_suffix(site),
-                author=self._settings.author,
-                seconds=self._clock() - self._opened_at if tell else None,
-                clicks=self._prompting.clicks if tell else None,
-            )
+        parcel = self._outbox.parcel(
+            client.address.url,
+            case.id,
+            site.schema,
+            suffix=_mask_suffix(site),
+            author=self._settings.author,
+            seconds=self._clock() - self._opened_at if tell else None,
+            clicks=self._prompting.clicks if tell else None,
         )
-        if parcel is None:
-            return
         self._posting.hold(parcel)
         exported = self._scene.stamp(self._need_case())
 
         def work(cancel: CancelSwitch, report: Report) -> Receipt | FedSegError:
+            self._outbox.keep(parcel, taken)
             try:
                 return client.deliver(parcel, self._outbox.mask_of(parcel), consent, cancel)
             except FedSegError as error:

@@ -5,10 +5,11 @@ What sends something of the person's (a mask, points, a box) takes the :class:`C
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,7 +18,8 @@ from .address import Address
 from .cancel import CancelSwitch
 from .cases import CaseRow
 from .consent import Consent
-from .errors import ConsentMissing, NotAllowed, NotFound, ProtocolError
+from .decoding import decode_mask
+from .errors import ConsentMissing, LabelMismatch, NotAllowed, NotFound, ProtocolError
 from .fields import Fields, parse_object
 from .live.calls import SessionCalls
 from .multipart import parse_multipart
@@ -130,7 +132,10 @@ class SiteClient(OversightCalls):
         except NotFound:
             return None
         suffix = _suffix(_sent_name(reply.headers.get("Content-Disposition", "")), MASK_SUFFIXES)
-        return Mask(reply.body, suffix, schema.values(), "", None, {})
+        found = Mask(reply.body, suffix, schema.values(), "", None, {})
+        with contextlib.suppress(LabelMismatch):  # told when it is shown: the case can be opened without it
+            return _decoded(found, schema)
+        return found
 
     def add_image(self, name: str, path: Path, cancel: CancelSwitch | None = None) -> str:
         """``PUT /datastore/image``: the image in ``path`` becomes a case of the site; returns its id.
@@ -218,9 +223,8 @@ class SiteClient(OversightCalls):
             raise ProtocolError(
                 f"The model '{request.model}' answered without a mask.", "Try again, or choose another model."
             )
-        return mask(
-            parts["params"].content, image.content, _suffix(image.filename, MASK_SUFFIXES), request.model, schema
-        )
+        suffix = _suffix(image.filename, MASK_SUFFIXES)
+        return _decoded(mask(parts["params"].content, image.content, suffix, request.model, schema), schema)
 
     def deliver(self, parcel: Parcel, path: Path, consent: Consent, cancel: CancelSwitch | None = None) -> Receipt:
         """Submit a mask from the outbox.
@@ -288,6 +292,11 @@ class SiteClient(OversightCalls):
                 f"You have not agreed to send anything to {self.address.url}.", "Read what would be sent, then agree."
             )
         consent.check(self.address)
+
+
+def _decoded(found: Mask, schema: LabelSchema) -> Mask:
+    """With its voxels, where they can be read here (worker thread)."""
+    return replace(found, voxels=decode_mask(found.content, found.suffix, found.label_names, schema))
 
 
 def _sent_name(disposition: str) -> str:

@@ -6,9 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 from .cancel import CancelSwitch
 from .client import SegmentRequest
 from .connection import Connection
+from .grid import Array, dice
 from .panel import Panel
 from .protocol import LabelSchema, Mask
 from .state import Action, Comparison, Notice, Phase, Tone
@@ -31,12 +34,50 @@ class Structure:
     dice: float
 
 
+@dataclass(frozen=True)
+class Differences:
+    """How two masks differ.
+
+    Attributes:
+        labels: [k, j, i]: 1 only in the first, 2 only in the second, 3 another structure; 0 where they agree.
+    """
+
+    labels: Array
+    rows: tuple[Structure, ...]
+
+
+def differences(one: Array, two: Array, schema: LabelSchema, millilitres: float) -> Differences:
+    """Compare two masks of one shape, holding the schema's values.
+
+    Args:
+        millilitres: volume of a voxel.
+    """
+    labels = np.zeros(one.shape, np.uint8)
+    labels[(one != 0) & (two == 0)] = 1
+    labels[(one == 0) & (two != 0)] = 2
+    labels[(one != two) & (one != 0) & (two != 0)] = 3
+    rows = []
+    for label in schema.labels:
+        first, second = one == label.value, two == label.value
+        sizes = [int(np.count_nonzero(mask)) * millilitres for mask in (first, second)]
+        rows.append(Structure(label.name, sizes[0], sizes[1], dice(first, second)))
+    return Differences(labels, tuple(rows))
+
+
+def _compared(one: Mask, two: Mask, schema: LabelSchema) -> Differences | None:
+    """Where both could be read on this thread and lie alike; None leaves it to the scene."""
+    first, second = one.voxels, two.voxels
+    if first is None or second is None or first.grid.shape != second.grid.shape:
+        return None
+    return differences(first.array, second.array, schema, first.grid.millilitres)
+
+
 class CompareScene(Protocol):
     """What comparing needs of the scene; :class:`~FedSegLib.scene.SlicerScene` is it."""
 
     def show_comparison(
-        self, case: SceneCase, one: Mask, two: Mask, names: tuple[str, str], schema: LabelSchema, folder: Path
-    ) -> list[Structure]: ...
+        self, case: SceneCase, masks: tuple[Mask, Mask], names: tuple[str, str], folder: Path, found: Differences | None
+    ) -> Differences: ...
     def set_comparison_mode(self, mode: str) -> None: ...
     def end_comparison(self) -> None: ...
     def show_mask(self, case: SceneCase, mask: Mask, folder: Path) -> None: ...
@@ -70,16 +111,17 @@ class Comparing:
             return
         client, site, model, name = self._connection.client(), self._connection.site(), view.model, view.case.id
 
-        def work(cancel: CancelSwitch, report: Report) -> tuple[Mask, Mask]:
+        def work(cancel: CancelSwitch, report: Report) -> tuple[tuple[Mask, Mask], Differences | None]:
             def mask(version: str) -> Mask:
                 report(f"{version} is segmenting …", None)
                 return client.segment(SegmentRequest(name, model, version=version), site.schema, None, cancel)
 
-            return mask(one), mask(two)
+            masks = mask(one), mask(two)
+            return masks, _compared(*masks, site.schema)
 
-        def done(masks: tuple[Mask, Mask]) -> None:
-            rows = self._scene.show_comparison(case, *masks, (one, two), site.schema, self._folder)
-            self._masks = masks
+        def done(answer: tuple[tuple[Mask, Mask], Differences | None]) -> None:
+            self._masks, found = answer
+            rows = self._scene.show_comparison(case, self._masks, (one, two), self._folder, found).rows
             self._scene.set_comparison_mode(MODES[0])
             shown = tuple((row.name, row.one, row.two, row.dice) for row in rows)
             self._panel.to(Phase.OPEN, comparison=Comparison(one, two, MODES[0], shown))

@@ -29,6 +29,11 @@ class Grid:
     shape: Ijk
     affine: Array
 
+    @property
+    def millilitres(self) -> float:
+        """Volume of one voxel."""
+        return abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000.0
+
     def check_same(self, other: Grid, what: str, *, positions: bool = True) -> None:
         """Raise GeometryMismatch unless ``other`` has the same voxels.
 
@@ -67,13 +72,22 @@ def _by(shape: Ijk) -> str:
 
 def changed_box(old: Array, new: Array) -> Box | None:
     """Smallest box that holds every voxel in which two masks of one shape differ; None when they are equal."""
-    different = old != new
-    if not different.any():
+    return true_box(old != new)
+
+
+def true_box(mask: Array) -> Box | None:
+    """Smallest box that holds every true voxel of [k, j, i]; None without any."""
+    k = _span(mask.reshape(len(mask), -1).any(axis=1))  # whole slices first: quick, and the rest is smaller
+    if k is None:
         return None
-    axes = ((1, 2), (0, 2), (0, 1))
-    spans = [np.flatnonzero(different.any(axis=axis)) for axis in axes]
-    k, j, i = (slice(int(span[0]), int(span[-1]) + 1) for span in spans)
-    return k, j, i
+    flat = mask[k].any(axis=0)
+    j, i = _span(flat.any(axis=1)), _span(flat.any(axis=0))
+    return (k, j, i) if j is not None and i is not None else None
+
+
+def _span(found: Array) -> slice | None:
+    places = np.flatnonzero(found)
+    return slice(int(places[0]), int(places[-1]) + 1) if places.size else None
 
 
 def dice(one: Array, two: Array) -> float:

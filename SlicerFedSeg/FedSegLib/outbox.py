@@ -18,6 +18,7 @@ from pathlib import Path
 
 from .errors import FedSegError, OutboxFault
 from .protocol import Label, LabelSchema
+from .voxels import Voxels, mask_file
 
 _FORMAT = 1
 
@@ -62,9 +63,8 @@ class Outbox:
         self._folder = folder
         self._now = now
 
-    def add(
+    def parcel(
         self,
-        mask: Path,
         server: str,
         case: str,
         schema: LabelSchema,
@@ -74,26 +74,27 @@ class Outbox:
         seconds: float | None = None,
         clicks: int | None = None,
     ) -> Parcel:
-        """Take a mask file (it is moved) for a case.
+        """The description of a mask that was submitted now; nothing is written yet."""
+        created = self._now()
+        name = f"{created.replace(':', '').replace('+0000', 'Z')}-{secrets.token_hex(4)}"
+        labels = tuple((label.name, label.value) for label in schema.labels)
+        return Parcel(name, server, case, labels, suffix, author, seconds, clicks, created)
+
+    def keep(self, parcel: Parcel, mask: Voxels) -> None:
+        """Write a mask and its description (worker thread).
 
         Raises:
             OutboxFault: it cannot be written.
         """
-        created = self._now()
-        name = f"{created.replace(':', '').replace('+0000', 'Z')}-{secrets.token_hex(4)}"
-        labels = tuple((label.name, label.value) for label in schema.labels)
-        parcel = Parcel(name, server, case, labels, suffix, author, seconds, clicks, created)
+        description = json.dumps({"format": _FORMAT, **asdict(parcel)}).encode()
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            content = mask.read_bytes()
-            self._write(self.mask_of(parcel), content)
-            self._write(self._folder / f"{name}.json", json.dumps({"format": _FORMAT, **asdict(parcel)}).encode())
-            mask.unlink()
+            self._write(self.mask_of(parcel), mask_file(mask.array, mask.grid.affine, parcel.suffix))
+            self._write(self._folder / f"{parcel.id}.json", description)
         except OSError as error:
             raise OutboxFault(
                 f"The mask cannot be kept on this computer: {error.strerror}.", "Is the disk full? Nothing was sent."
             ) from None
-        return parcel
 
     def waiting(self, server: str | None = None) -> list[Parcel]:
         """Masks that wait, oldest first; of one server, or all. What cannot be read is left alone."""

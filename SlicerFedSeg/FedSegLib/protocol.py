@@ -9,11 +9,14 @@ Voxel positions are (i, j, k) of the image as stored, zero-based.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 from .errors import ProtocolError
 from .fields import Fields, parse_object
+
+if TYPE_CHECKING:
+    from .voxels import Voxels
 
 Ijk = tuple[int, int, int]
 Rgb = tuple[int, int, int]
@@ -226,6 +229,7 @@ class Mask:
         label_names: voxel value of every structure in it.
         model, version: what answered; version None on stock servers.
         seconds: time per step at the site, "total" if told.
+        voxels: the schema's label values, where the worker could read them.
     """
 
     content: bytes
@@ -234,6 +238,7 @@ class Mask:
     model: str
     version: str | None
     seconds: Mapping[str, float]
+    voxels: Voxels | None = field(default=None, compare=False, repr=False)
 
 
 def mask(params: bytes, content: bytes, suffix: str, model: str, schema: LabelSchema) -> Mask:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
@@ -89,13 +90,21 @@ class Mailbox:
         self._pending -= 1
 
     def deliver(self, give_way: float = GIVE_WAY_SECONDS) -> int:
-        """Run the messages that arrived; while jobs are pending, first wait up to ``give_way`` seconds for one.
+        """Run the messages that arrive within ``give_way`` seconds; return at once when no job is pending.
+
+        What a message asks for may be answered within the same call, so a quick site costs no further tick.
 
         Returns:
             Number of messages run.
         """
-        if self._pending and self._messages.empty():
-            self._arrived.wait(give_way)
+        deadline = time.monotonic() + give_way
+        count = self._run_arrived()
+        while self._pending and (left := deadline - time.monotonic()) > 0:
+            self._arrived.wait(left)
+            count += self._run_arrived()
+        return count
+
+    def _run_arrived(self) -> int:
         self._arrived.clear()
         count = 0
         while True:

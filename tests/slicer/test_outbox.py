@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 import site_peer
 from FedSegLib.errors import OutboxFault
+from FedSegLib.grid import Grid
 from FedSegLib.outbox import Outbox
 from FedSegLib.protocol import Label, LabelSchema
+from FedSegLib.voxels import Voxels
 from panel_driver import PanelDriver
 from site_peer import SitePeer
 from volume_files import read_nrrd
 
+MASK = Voxels(np.arange(24, dtype=np.uint8).reshape(2, 3, 4), Grid((4, 3, 2), np.diag([0.5, 0.7, 3.0, 1.0])))
 SCHEMA = LabelSchema((Label("edema", 2, (1, 2, 3)), Label("tumour", 5, (4, 5, 6))))
 
 
@@ -25,18 +28,19 @@ def outbox(tmp_path: Path) -> Outbox:
 
 
 def put(outbox: Outbox, tmp_path: Path, case: str = "a", server: str = "http://x") -> Any:
-    mask = tmp_path / "mask.nrrd"
-    mask.write_bytes(b"voxels of " + case.encode())
-    return outbox.add(mask, server, case, SCHEMA, suffix=".nrrd", author="Ada", seconds=3.5, clicks=4)
+    parcel = outbox.parcel(server, case, SCHEMA, suffix=".nrrd", author="Ada", seconds=3.5, clicks=4)
+    outbox.keep(parcel, MASK)
+    return parcel
 
 
 def test_a_parcel_survives_the_process(outbox: Outbox, tmp_path: Path) -> None:
     parcel = put(outbox, tmp_path)
     again = Outbox(tmp_path / "box", lambda: "")
     assert again.waiting() == [parcel]
-    assert again.mask_of(parcel).read_bytes() == b"voxels of a"
+    voxels, affine = read_nrrd(again.mask_of(parcel).read_bytes())
+    assert np.array_equal(voxels, MASK.array.transpose(2, 1, 0))
+    assert np.allclose(affine, MASK.grid.affine)
     assert parcel.schema.values() == SCHEMA.values()
-    assert not (tmp_path / "mask.nrrd").exists()
     again.remove(parcel)
     assert again.waiting() == []
     assert list((tmp_path / "box").iterdir()) == []

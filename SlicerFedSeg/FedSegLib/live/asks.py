@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Protocol
 from ..cancel import CancelSwitch
 from ..consent import Consent
 from ..errors import ActionNotPossible, FedSegError
-from ..grid import Array, changed_box
+from ..grid import Array, changed_box, true_box
 from ..grid import Box as Slices
 from ..protocol import LabelSchema
 from .calls import SessionCalls
-from .drawing import Box, bounds, drawn
+from .drawing import Box, drawn
 from .protocol import Answer, Prompt
 from .trail import Mark, World
 
@@ -125,7 +125,7 @@ def shape_prompt(canvas: LiveCanvas, label: str) -> Prompt | None:
 
 
 def _around(mask: Array) -> Slices:
-    box = bounds(mask)
+    box = true_box(mask)
     if box is None:
         raise ActionNotPossible("Nothing was drawn.")
     return box

@@ -48,17 +48,6 @@ def box_of(slices: Slices) -> Box:
     return i.start, j.start, k.start, i.stop - 1, j.stop - 1, k.stop - 1
 
 
-def bounds(mask: Array) -> Slices | None:
-    """Smallest box around the true voxels of [k, j, i]; None without any."""
-    spans = []
-    for axis in range(3):
-        found = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        if not found.size:
-            return None
-        spans.append(slice(int(found[0]), int(found[-1]) + 1))
-    return spans[0], spans[1], spans[2]
-
-
 def drawn(mask: Array, within: Slices) -> Drawn:
     """The part of a boolean array [k, j, i] that lies in a box, ready to travel."""
     packed = np.packbits(np.ascontiguousarray(mask[within].transpose(2, 1, 0)))

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import slicer
 
+from ..comparing import Differences, differences
 from ..errors import GeometryMismatch
 from ..grid import Array, merge_labels, split_labels
 from ..protocol import LabelSchema, Mask, Prompts
+from ..voxels import Voxels, mask_file
 from .plots import show_series
 from .pointers import (
     SCRIBBLES,
@@ -29,11 +31,29 @@ from .pointers import (
     scribble_node,
     world_to_ijk,
 )
-from .segments import follow, lay_out, layout_stamp, named_segments, refuse_foreign, segment_mask, write_masks
-from .volumes import find_node, load_volume, read_labels, shape_kji, volume_grid, write_image, write_labels
+from .segments import (
+    checked_labels,
+    follow,
+    lay_out,
+    layout_stamp,
+    named_segments,
+    refuse_foreign,
+    segment_mask,
+    write_masks,
+)
+from .volumes import (
+    find_node,
+    load_volume,
+    make_volume,
+    read_labels,
+    shape_kji,
+    volume_grid,
+    volume_voxels,
+    write_image,
+)
 
 if TYPE_CHECKING:
-    from ..comparing import Structure
+    from ..decoding import Image
     from .canvas import Canvas
     from .comparison import SceneComparison
 
@@ -66,26 +86,36 @@ class SlicerScene:
     def __init__(self) -> None:
         self._comparison: SceneComparison | None = None
 
-    def open_image(self, path: Path, name: str, schema: LabelSchema) -> SceneCase:
+    def open_image(self, path: Path, name: str, schema: LabelSchema, image: Image | None = None) -> SceneCase:
         """Load an image file and give it an empty segment for every structure of the schema.
+
+        Args:
+            image: what the file holds, where it was read already.
 
         Raises:
             ImageUnreadable: Slicer finds no volume in the file; the scene is as it was.
         """
         positions = path.suffix.lower() not in _WITHOUT_POSITIONS
-        return self._lay_table(load_volume(path, name), name, schema, positions, adopted=False)
+        volume = load_volume(path, name) if image is None else make_volume(image, name)
+        return self._lay_table(volume, name, schema, positions, adopted=False)
 
     def volume_name(self, node_id: str) -> str:
         """Name of a volume of the scene; CaseGone when it left."""
         return str(find_node(node_id, "The volume").GetName())
 
-    def export_volume(self, node_id: str, path: Path) -> None:
-        """Write a volume's voxels and where they lie, and nothing else of it, as an uncompressed NRRD file.
+    def export_volume(self, node_id: str, path: Path) -> Voxels | None:
+        """A copy of a volume's voxels and where they lie, and nothing else of it, for the worker to write.
+
+        Volumes of colours are written into ``path`` by Slicer, as an uncompressed NRRD file; None is returned.
 
         Raises:
             CaseGone: it left the scene. ImageUnreadable: it holds no voxels. FedSegError: the disk is full.
         """
-        write_image(find_node(node_id, "The volume"), path)
+        volume = find_node(node_id, "The volume")
+        voxels = volume_voxels(volume)
+        if voxels is None:
+            write_image(volume, path)
+        return voxels
 
     def adopt_volume(self, node_id: str, name: str, schema: LabelSchema) -> SceneCase:
         """Make a volume of the scene the open case."""
@@ -161,6 +191,9 @@ class SlicerScene:
     def _read_mask(self, case: SceneCase, mask: Mask, folder: Path) -> Array:
         """A mask from the site as the schema's label values [k, j, i], if it lies on the image's voxels."""
         volume, _ = case_nodes(case)
+        if mask.voxels is not None:
+            volume_grid(volume).check_same(mask.voxels.grid, "The site's mask", positions=case.positions)
+            return mask.voxels.array
         path = folder / f"mask{mask.suffix}"
         path.write_bytes(mask.content)
         try:
@@ -171,7 +204,12 @@ class SlicerScene:
         return merge_labels(split_labels(labels, mask.label_names, case.schema), case.schema, allow_empty=True)
 
     def export_mask(self, case: SceneCase, path: Path, *, allow_empty: bool = False) -> None:
-        """Write the segmentation as one labelmap file with the schema's values, on the image's voxels.
+        """Write what :meth:`take_mask` gives as one labelmap file."""
+        taken = self.take_mask(case, allow_empty=allow_empty)
+        path.write_bytes(mask_file(taken.array, taken.grid.affine, "".join(path.suffixes)))
+
+    def take_mask(self, case: SceneCase, *, allow_empty: bool = False) -> Voxels:
+        """A copy of the segmentation as the schema's values, on the image's voxels.
 
         Raises:
             CaseGone: volume or segmentation left the scene.
@@ -186,12 +224,7 @@ class SlicerScene:
                 "In the Transforms module, put both under the same transform or under none.",
             )
         refuse_foreign(segmentation, volume, case.schema)
-        masks = {
-            name: segment_mask(segmentation, key, volume) for name, key in named_segments(segmentation, case.schema)
-        }
-        if not masks:
-            masks = {name: np.zeros(shape_kji(volume), bool) for name in case.schema.names[:1]}
-        write_labels(merge_labels(masks, case.schema, allow_empty=allow_empty), volume, path)
+        return Voxels(checked_labels(segmentation, volume, case.schema, allow_empty=allow_empty), volume_grid(volume))
 
     def point(self, case: SceneCase, pointer: Pointer) -> None:
         """Let the next clicks in the slice views place points (or a shape) until :meth:`stop_pointing`.
@@ -225,19 +258,24 @@ class SlicerScene:
         show_series(title, ("Round", rounds), dict(zip(sites, dice, strict=True)))
 
     def show_comparison(
-        self, case: SceneCase, one: Mask, two: Mask, names: tuple[str, str], schema: LabelSchema, folder: Path
-    ) -> list[Structure]:
-        """Show two masks of the case beside its own; returns their figures, structure by structure.
+        self, case: SceneCase, masks: tuple[Mask, Mask], names: tuple[str, str], folder: Path, found: Differences | None
+    ) -> Differences:
+        """Show two masks of the case beside its own; returns how they differ.
+
+        Args:
+            found: how they differ, where that is known already.
 
         Raises:
             CaseGone, GeometryMismatch, LabelMismatch, ImageUnreadable: nothing is shown.
         """
         from .comparison import SceneComparison  # it needs this file's SceneCase
 
-        labels = [self._read_mask(case, mask, folder) for mask in (one, two)]
+        one, two = (self._read_mask(case, mask, folder) for mask in masks)
+        if found is None:
+            found = differences(one, two, case.schema, volume_grid(case_nodes(case)[0]).millilitres)
         self.end_comparison()
-        self._comparison = SceneComparison(case, names, schema, labels[0], labels[1])
-        return self._comparison.rows
+        self._comparison = SceneComparison(case, names, one, two, found.labels)
+        return found
 
     def set_comparison_mode(self, mode: str) -> None:
         """Show "difference", "side by side" or "blended"."""

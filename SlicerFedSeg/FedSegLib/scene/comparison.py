@@ -7,49 +7,40 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import slicer
-import slicer.util
 
-from ..comparing import Structure
-from ..grid import Array, dice
-from ..protocol import LabelSchema
+from ..grid import Array
+from ..protocol import Label, LabelSchema
 from .case import SceneCase, case_nodes
 from .segments import lay_out
-from .volumes import as_array, ijk_to_ras
 
-_DIFFERENCES = (
-    ("only", 1, (0.16, 0.47, 0.86)),
-    ("only", 2, (0.95, 0.55, 0.10)),
-    ("other structure", 3, (0.8, 0.2, 0.7)),
-)
 _VIEWS = ("vtkMRMLSliceNodeRed", "vtkMRMLSliceNodeYellow")
 
 
 class SceneComparison:
     """The nodes of a comparison, and how the views were before it."""
 
-    def __init__(self, case: SceneCase, names: tuple[str, str], schema: LabelSchema, one: Array, two: Array) -> None:
+    def __init__(self, case: SceneCase, names: tuple[str, str], one: Array, two: Array, differences: Array) -> None:
         volume, own = case_nodes(case)
         self._own = own.GetID()
-        self._nodes = [_segmentation(f"{case.name}: {name}", volume) for name in (*names, "difference")]
-        for node, labels in zip(self._nodes, (one, two), strict=False):
-            for label in schema.labels:
-                node.GetSegmentation().AddEmptySegment(label.name, label.name, [c / 255.0 for c in label.color])
-            lay_out(node, volume, schema, labels)
-        self._fill_differences(volume, names, one, two)
+        apart = LabelSchema(
+            (
+                Label(f"only {names[0]}", 1, (41, 120, 219)),
+                Label(f"only {names[1]}", 2, (242, 140, 26)),
+                Label("other structure", 3, (204, 51, 179)),
+            )
+        )
+        self._nodes = [
+            _segmentation(f"{case.name}: {title}", volume, schema, labels)
+            for title, schema, labels in (
+                (names[0], case.schema, one),
+                (names[1], case.schema, two),
+                ("difference", apart, differences),
+            )
+        ]
         self._layout = _layout_node()
         self._arrangement = self._layout.GetViewArrangement() if self._layout is not None else None
         self._visible(own, False)
-        self.rows = _rows(volume, schema, one, two)
-
-    def _fill_differences(self, volume: Any, names: tuple[str, str], one: Array, two: Array) -> None:
-        node = self._nodes[2]
-        parts = ((one != 0) & (two == 0), (one == 0) & (two != 0), (one != two) & (one != 0) & (two != 0))
-        for (what, number, color), mask in zip(_DIFFERENCES, parts, strict=True):
-            title = f"{what} {names[number - 1]}" if number < 3 else what
-            key = node.GetSegmentation().AddEmptySegment("", title, color)
-            slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), node, key, volume)
 
     def show(self, mode: str) -> None:
         """Show "difference", "side by side" or "blended"."""
@@ -90,23 +81,16 @@ class SceneComparison:
         node.GetDisplayNode().SetVisibility(visible)
 
 
-def _segmentation(name: str, volume: Any) -> Any:
+def _segmentation(name: str, volume: Any, schema: LabelSchema, labels: Array) -> Any:
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     node.CreateDefaultDisplayNodes()
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+    for label in schema.labels:
+        node.GetSegmentation().AddEmptySegment("", label.name, [channel / 255.0 for channel in label.color])
+    lay_out(node, volume, schema, labels)
     return node
 
 
 def _layout_node() -> Any:
     return slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
-
-
-def _rows(volume: Any, schema: LabelSchema, one: Array, two: Array) -> list[Structure]:
-    millilitres = abs(float(np.linalg.det(as_array(ijk_to_ras(volume))[:3, :3]))) / 1000.0
-    rows = []
-    for label in schema.labels:
-        first, second = one == label.value, two == label.value
-        sizes = [float(np.count_nonzero(mask)) * millilitres for mask in (first, second)]
-        rows.append(Structure(label.name, sizes[0], sizes[1], dice(first, second)))
-    return rows

@@ -15,7 +15,7 @@ import slicer.util
 import vtk
 
 from ..errors import LabelMismatch
-from ..grid import Array, changed_box
+from ..grid import Array, changed_box, merge_labels
 from ..protocol import LabelSchema
 from .volumes import as_array, ijk_to_ras, shape_kji
 
@@ -66,7 +66,7 @@ def segment_mask(segmentation: Any, key: str, volume: Any) -> Array:
     """Boolean voxels [k, j, i] of one segment on the volume's grid."""
     mask = np.zeros(shape_kji(volume), bool)
     labelmap = segmentation.GetBinaryLabelmapInternalRepresentation(key)
-    if labelmap is None or labelmap.GetPointData().GetScalars() is None:
+    if labelmap is None or labelmap.IsEmpty() or labelmap.GetPointData().GetScalars() is None:
         return mask
     if not _aligned(labelmap, volume):
         exported = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, key, volume)
@@ -106,11 +106,14 @@ def write_masks(
         lay_out(segmentation, volume, schema, labels)
         return
     now = _voxels(shared)
-    others = (now != 0) & ~np.isin(now, list(schema.values().values()))
-    target = np.where(others & (labels == 0), now, labels)  # a person's own segments give way to results only
-    box = changed_box(now, target)
-    if box is not None:
-        now[box] = target[box]
+    box = changed_box(now, labels)
+    if box is None:
+        return
+    old, new = now[box], labels[box]
+    others = (old != 0) & ~np.isin(old, list(schema.values().values()))
+    write = (old != new) & ~(others & (new == 0))  # a person's own segments give way to results only
+    if write.any():
+        old[write] = new[write]
         shared.GetPointData().GetScalars().Modified()
         shared.Modified()
 
@@ -128,6 +131,39 @@ def case_labels(segmentation: Any, volume: Any, schema: LabelSchema) -> Array:
     for name, key in present:
         labels[segment_mask(segmentation, key, volume)] = schema.values()[name]
     return labels
+
+
+def checked_labels(segmentation: Any, volume: Any, schema: LabelSchema, *, allow_empty: bool) -> Array:
+    """A copy of the structures as label values, if it can be submitted.
+
+    Raises:
+        LabelMismatch: a segment outside the schema holds voxels, a name occurs twice, or structures overlap.
+        EmptyMask: nothing is marked and ``allow_empty`` is False.
+    """
+    refuse_foreign(segmentation, volume, schema)
+    present = named_segments(segmentation, schema)
+    shared = _shared_labelmap(segmentation, volume, schema, present)
+    if shared is not None:  # one value per voxel: nothing overlaps
+        labels = _known_values(schema)[_voxels(shared)]
+        if allow_empty or labels.any():
+            return labels
+    masks = {name: segment_mask(segmentation, key, volume) for name, key in present}
+    if not masks:
+        masks = {name: np.zeros(shape_kji(volume), bool) for name in schema.names[:1]}
+    return merge_labels(masks, schema, allow_empty=allow_empty)
+
+
+def _known_values(schema: LabelSchema) -> Array:
+    """Table from a voxel value to itself, or to 0 where the schema does not know it."""
+    table = np.zeros(1 << 16, _kind(schema))
+    for value in schema.values().values():
+        table[value] = value
+    return table
+
+
+def _kind(schema: LabelSchema) -> Any:
+    """Smallest kind of number that holds the schema's values."""
+    return np.uint8 if max(schema.values().values(), default=1) < 256 else np.uint16
 
 
 def layout_stamp(segmentation: Any, schema: LabelSchema) -> tuple[int, ...]:
@@ -178,8 +214,7 @@ def lay_out(segmentation: Any, volume: Any, schema: LabelSchema, labels: Array) 
 
     labelmap = slicer.vtkOrientedImageData()
     labelmap.SetDimensions(*volume.GetImageData().GetDimensions())
-    kind = np.uint8 if max(schema.values().values(), default=1) < 256 else np.uint16
-    flat = np.ascontiguousarray(labels, dtype=kind).ravel()
+    flat = np.ascontiguousarray(labels, dtype=_kind(schema)).ravel()
     labelmap.GetPointData().SetScalars(numpy_support.numpy_to_vtk(flat, deep=True))
     labelmap.SetImageToWorldMatrix(ijk_to_ras(volume))
     inside = segmentation.GetSegmentation()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import slicer
@@ -12,6 +12,10 @@ import vtk
 
 from ..errors import CaseGone, FedSegError, ImageUnreadable, LabelMismatch
 from ..grid import Array, Grid
+from ..voxels import Voxels
+
+if TYPE_CHECKING:
+    from ..decoding import Image
 
 _SINGLE_FILE = 4  # vtkSlicerVolumesLogic: do not collect files with similar names into a series
 
@@ -40,6 +44,25 @@ def load_volume(path: Path, name: str) -> Any:
     if storage is not None:
         volume.SetAndObserveStorageNodeID(None)
         slicer.mrmlScene.RemoveNode(storage)
+    return volume
+
+
+def make_volume(image: Image, name: str) -> Any:
+    """A volume node of voxels that are in memory; they are used as they are, not copied."""
+    from vtk.util import numpy_support
+
+    data = vtk.vtkImageData()
+    data.SetDimensions(*image.voxels.grid.shape)
+    data.GetPointData().SetScalars(numpy_support.numpy_to_vtk(image.voxels.array.reshape(-1)))
+    volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    volume.CreateDefaultDisplayNodes()
+    display = volume.GetDisplayNode()
+    display.SetAutoWindowLevel(False)  # it would look at every voxel
+    display.SetWindowLevelMinMax(*image.window)
+    matrix = vtk.vtkMatrix4x4()
+    matrix.DeepCopy(image.voxels.grid.affine.ravel())
+    volume.SetIJKToRASMatrix(matrix)
+    volume.SetAndObserveImageData(data)
     return volume
 
 
@@ -122,10 +145,25 @@ def read_labels(path: Path) -> tuple[Array, Grid]:
     return whole, volume_grid(node)
 
 
+def volume_voxels(volume: Any) -> Voxels | None:
+    """A copy of a volume's voxels and positions; None when a voxel is more than one number.
+
+    Raises:
+        ImageUnreadable: it holds no voxels.
+    """
+    from vtk.util import numpy_support
+
+    image = volume.GetImageData()
+    if image is None or not image.GetNumberOfPoints():
+        raise ImageUnreadable(f"The volume '{volume.GetName()}' holds no voxels.", "Choose another volume.")
+    if image.GetNumberOfScalarComponents() != 1:
+        return None
+    array = np.array(numpy_support.vtk_to_numpy(image.GetPointData().GetScalars()))
+    return Voxels(array.reshape(shape_kji(volume)), volume_grid(volume))
+
+
 def write_image(volume: Any, path: Path) -> None:
     """Write a volume's voxels and positions, without its name, attributes or DICOM fields."""
-    if volume.GetImageData() is None or not volume.GetImageData().GetNumberOfPoints():
-        raise ImageUnreadable(f"The volume '{volume.GetName()}' holds no voxels.", "Choose another volume.")
     bare = slicer.vtkMRMLScalarVolumeNode()
     bare.SetAndObserveImageData(volume.GetImageData())
     bare.SetIJKToRASMatrix(ijk_to_ras(volume))
@@ -134,16 +172,3 @@ def write_image(volume: Any, path: Path) -> None:
     storage.SetUseCompression(0)
     if not storage.WriteData(bare):
         raise FedSegError("The volume could not be written for sending.", "Is the disk of this computer full?")
-
-
-def write_labels(labels: Array, volume: Any, path: Path) -> None:
-    """Write whole-number voxels [k, j, i] on the volume's grid; .nrrd or .nii.gz by suffix."""
-    node = slicer.vtkMRMLLabelMapVolumeNode()
-    slicer.util.updateVolumeFromArray(node, labels)
-    node.SetIJKToRASMatrix(ijk_to_ras(volume))
-    storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
-    storage.SetFileName(str(path))
-    storage.SetUseCompression(1)
-    storage.SetCompressionParameter("gzip_fastest")
-    if not storage.WriteData(node):
-        raise FedSegError("The mask could not be written for sending.", "Is the disk of this computer full?")
