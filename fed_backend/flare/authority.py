@@ -23,6 +23,7 @@ from fed_backend.flare.certificates import CERTIFICATE, common_name, key_sha256
 from fed_backend.flare.invitation import Invitation
 from fed_backend.flare.kit import load_kit, write_json_atomic
 from fed_backend.flare.provisioning import check_site_name, organisation
+from fed_backend.methods.fedsm import sites_of
 
 __all__ = ["Authority", "Member"]
 
@@ -76,15 +77,18 @@ class Authority:
     def invite(self, site: str) -> bytes:
         """Make a site a member, and the file that lets it join; a member that has not joined yet is invited again.
 
-        The hub hears the new member after its next start.
+        A running hub takes the new member in within seconds, for the rounds that begin after.
 
         Raises:
-            ProvisionError: the name cannot be used, or the site has joined already.
+            ProvisionError: the name cannot be used, the site has joined already, or FedSM's selector,
+                which the plan fixes, has no class for it.
         """
         if site in self._read_signed() and site in self._hub.sites:
             raise ProvisionError(f"site {site!r} has joined already", "revoke it first if it must join anew")
         others = [name for name in self._hub.sites if name != site]
         check_site_name(site, others)
+        if (known := sites_of(self._hub.plan)) and site not in known:
+            raise ProvisionError(f"the plan's selector knows the sites {', '.join(known)} only", "make a new plan")
         self._set_sites([*others, site])
         return self._invitation(site).to_bytes()
 
@@ -114,7 +118,10 @@ class Authority:
         return certificate.public_bytes(serialization.Encoding.PEM)
 
     def revoke(self, site: str) -> None:
-        """Take a site out: the hub hears nothing of it after its next start, whatever certificate it holds.
+        """Take a site out: a running hub hears nothing of it any more, whatever certificate it holds.
+
+        FLARE knows sites by their certified names. If the site's key may be in other hands, invite it under
+        another name: a site that is invited again under the same name lets the old certificate in too.
 
         Raises:
             ProvisionError: it is no member.

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from pydantic import BaseModel, Field, ValidationError
@@ -64,6 +64,20 @@ class Checkpoint(BaseModel):
         for progress in self.others.values():
             needed |= {*progress.adapters.values(), progress.state}
         return needed - {""}
+
+    def last_for(self, site: str) -> str:
+        """Digest of the aggregate that a site goes on from: its own, or the one that all others have; or empty."""
+        known = set(self.adapters.values())
+        return self.adapters.get(site) or (known.pop() if len(known) == 1 else "")
+
+    def keep_only(self, sites: Collection[str]) -> set[str]:
+        """Forget what belongs to others; returns their names."""
+        gone: set[str] = set()
+        for table in (self.globals, self.updates, self.adapters):
+            for site in set(table) - set(sites):
+                del table[site]
+                gone.add(site)
+        return gone
 
     def turn_to(self, method: str, before: str) -> None:
         """Go on where ``method`` was left, or at the beginning; ``before`` is kept aside."""

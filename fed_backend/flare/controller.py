@@ -66,7 +66,9 @@ class RoundsController(Controller):  # type: ignore[misc]  # FLARE has no types
 
     def _serve(self, kit: Kit, link: Link, job_id: str, aborted: Callable[[], bool]) -> None:
         outbox = Outbox(link)
-        coordinator = Coordinator(kit.plan, kit.sites, outbox, CheckpointStore(kit.folder / "state"), start=kit.start())
+        coordinator = Coordinator(
+            kit.plan, kit.members(), outbox, CheckpointStore(kit.folder / "state"), start=kit.start()
+        )
         lock = threading.Lock()
 
         def receive(site: str, message: Message) -> dict[str, Any]:
@@ -74,10 +76,14 @@ class RoundsController(Controller):  # type: ignore[misc]  # FLARE has no types
                 return coordinator.receive(site, message)
 
         link.listen(receive)
-        reported = 0.0
+        reported, members = 0.0, kit.members()
         while not aborted():
             coordinator.draining = (kit.run / DRAIN).exists()
+            now_members = kit.members()
             with lock:
+                if now_members != members:
+                    coordinator.admit(now_members)
+                    members = now_members
                 coordinator.tick()
             if coordinator.drained or time.monotonic() - reported >= _REPORT_S:
                 reported = time.monotonic()

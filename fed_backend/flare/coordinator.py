@@ -37,6 +37,7 @@ __all__ = ["Coordinator"]
 
 logger = logging.getLogger(__name__)
 
+_GONE = "it is no member any more"
 _PROGRESS_S = 0.5  # progress alone is broadcast at most this often
 
 
@@ -45,7 +46,7 @@ class Coordinator:
 
     Args:
         plan: the federation's plan.
-        sites: names of all members.
+        sites: names of all members; see :meth:`admit`.
         transport: carries messages to sites.
         store: where checkpoints go and come from.
         start: payload with the tensors that all sites start from, for methods that compare with them.
@@ -75,7 +76,6 @@ class Coordinator:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._plan = plan
-        self._sites = sorted(sites)
         self._transport = transport
         self._store = store
         self._timing = timing or Timing()
@@ -90,6 +90,7 @@ class Coordinator:
         self._measured = Measured()
         self._dirty = False
         self._broadcast_at = -math.inf
+        self.admit(sites)
         self.draining = False
         self.drained = False
         if self._run and self._run.active:
@@ -103,7 +104,16 @@ class Coordinator:
 
     def living(self) -> list[str]:
         """Members whose courier is heard of."""
-        return self._presence.living(self._clock())
+        return [site for site in self._presence.living(self._clock()) if site in self._sites]
+
+    def admit(self, sites: Sequence[str]) -> None:
+        """Change the members: who is new takes part from the next round on; who is gone is not heard any more."""
+        self._sites = sorted(sites)
+        gone = self._saved.keep_only(self._sites)
+        asked = set(self._exchange.bodies) - self._exchange.failed.keys() if self._exchange else set()
+        for site in sorted(asked - set(self._sites)):
+            self._fail_site(site, _GONE)
+        self._changed(save=bool(gone))
 
     def status(self) -> dict[str, Any] | None:
         """The last run as JSON, or ``None`` before the first one."""
@@ -198,15 +208,10 @@ class Coordinator:
     def _follow(self, site: str) -> None:
         """Show in the status what a site says about its training."""
         exchange, run = self._exchange, self._run
-        if not exchange or not run or exchange.topic != "train" or site not in exchange.open:
-            return
-        task, stage, progress = self._presence.doing(site)
-        if task != exchange.task or stage not in {"training", "sending"}:
-            return
-        status = run.sites[site]
-        self._dirty |= status.state != stage or status.progress != progress
-        status.state = "training" if stage == "training" else "sending"
-        status.progress = progress
+        if exchange and run and exchange.topic == "train" and site in exchange.open:
+            task, stage, progress = self._presence.doing(site)
+            if task == exchange.task:
+                self._dirty |= run.sites[site].show(stage, progress)
 
     def _result(self, site: str, message: Message) -> None:
         exchange, run = self._exchange, self._run
@@ -276,8 +281,9 @@ class Coordinator:
             return
         if self._saved.phase == "rest":
             self._saved.updates = {}
-            self._saved.globals = {site: self._store.put(self._beginning(site)) for site in self._sites}
-            run.sites = {site: SiteStatus() for site in self._sites}
+            ready = [site for site in self._sites if run.round == 0 or self._saved.last_for(site)]
+            self._saved.globals = {site: self._store.put(self._beginning(site)) for site in ready}
+            run.sites = {site: SiteStatus.beginning(site in ready) for site in self._sites}
         self._saved.phase = "train"
         bodies = {site: self._store.get(digest) for site, digest in self._saved.globals.items()}
         self._exchange = self._new_exchange("train", bodies)
@@ -286,7 +292,7 @@ class Coordinator:
         self._changed(save=True)
 
     def _beginning(self, site: str) -> bytes:
-        run, last = self._run, self._saved.adapters.get(site)
+        run, last = self._run, self._saved.last_for(site)
         assert run is not None
         return self._aggregator.begin(run.id, run.round, self._store.get(last) if last else None)
 
@@ -309,18 +315,10 @@ class Coordinator:
             if exchange.complete:
                 self._finish_round()
         elif exchange.reachable(exchange.bodies) < self._plan.quorum:
-            self._end("failed", self._missing(exchange))
+            assert self._run is not None
+            self._end("failed", exchange.shortage(self._run.round, self._plan.quorum))
         elif exchange.complete:
             self._aggregate()
-
-    def _missing(self, exchange: Exchange) -> str:
-        run = self._run
-        assert run is not None
-        reasons = "; ".join(f"{site}: {reason}" for site, reason in sorted(exchange.failed.items()))
-        return (
-            f"round {run.round + 1} needs {self._plan.quorum} updates and can get "
-            f"{exchange.reachable(exchange.bodies)} at most ({reasons})"
-        )
 
     def _aggregate(self) -> None:
         run = self._run
@@ -391,7 +389,7 @@ class Coordinator:
             return
         self._dirty, self._broadcast_at = False, now
         message = Message("status", {"round": self._run.as_json()})
-        for site in self._presence.living(now):
+        for site in self.living():
             self._transport.post(site, message)
 
 

@@ -208,6 +208,10 @@ class Administration:
         with suppress(FederationError):
             self._call("abort_job", job_id)
 
+    def let_in(self, site: str, allowed: bool) -> None:
+        """Let a site register at the server, or drop it and refuse it from now on."""
+        self._call("enable_client" if allowed else "disable_client", site)
+
     def close(self) -> None:
         """End the session; never fails."""
         try:

@@ -149,6 +149,13 @@ class Exchange:
         self.answered.discard(site)
         self.failed[site] = reason
 
+    def shortage(self, round_: int, quorum: int) -> str:
+        """Why a round cannot get as many updates as it needs."""
+        reasons = "; ".join(f"{site}: {reason}" for site, reason in sorted(self.failed.items()))
+        return (
+            f"round {round_ + 1} needs {quorum} updates and can get {self.reachable(self.bodies)} at most ({reasons})"
+        )
+
     def reachable(self, sites: Iterable[str]) -> int:
         """How many of ``sites`` answered or still may."""
         return sum(site not in self.failed for site in sites)

@@ -71,11 +71,11 @@ def sign(folder: Path, request: Path, out: Path | None) -> None:
 @click.argument("folder", type=_FOLDER)
 @click.argument("site")
 def revoke(folder: Path, site: str) -> None:
-    """Take SITE out of the federation; restart the hub for it to take effect."""
+    """Take SITE out of the federation; a running hub refuses it within seconds."""
     from fed_backend.flare.authority import Authority
 
     Authority(folder).revoke(site)
-    click.echo(f"{site} is no member any more; restart the hub with the kit {folder / 'hub'}")
+    click.echo(f"{site} is no member any more")
 
 
 @federation.command("members")

@@ -3,7 +3,9 @@
 FLARE gives a job the clients that are connected when it starts, and resumes nothing by itself. So
 the supervisor submits the job again after an abort, a lost job process or a restarted server, and
 when a member (re)joined that the running job does not reach; the coordinator goes on from its
-checkpoint. To replace a healthy job it first lets it drain: the job ends between two exchanges.
+checkpoint. Members that `fedseg federation invite` and `revoke` add and remove while the hub runs are
+taken up within seconds: FLARE itself admits whom the authority signed, so the supervisor tells it
+whom to refuse. To replace a healthy job it first lets it drain: the job ends between two exchanges.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,7 @@ class Hub:
         self._join_backoff = 0.0
         self._first_seen: float | None = None
         self._unheard: dict[str, float] = {}
+        self._allowed: set[str] = set()
         self._last_error = ""
 
     def run(self) -> None:
@@ -111,6 +114,10 @@ class Hub:
             (self._kit.run / name).unlink(missing_ok=True)
 
     def _step(self) -> None:
+        if (members := self._kit.members()) != self._kit.sites:
+            self._say(f"members are now: {', '.join(members) or 'none'}")
+            self._kit = replace(self._kit, sites=members)
+            self._asked_at = 0.0
         if not self._server_runs():
             return
         if self._admin is None and not listens(self._kit):
@@ -164,6 +171,7 @@ class Hub:
             self._trim_audit()
         self._asked_at = now
         overview = admin.overview()
+        self._guard(admin, overview)
         if not self._job:
             if self._should_submit(overview, now):
                 self._submit(admin)
@@ -176,6 +184,15 @@ class Hub:
                 self._server_backoff, self._job_backoff, self._join_backoff = _FIRST_BACKOFF_S, 0.0, 0.0
             if joined := self._joined(overview, set(state["living"]), now):
                 self._drain(joined)
+
+    def _guard(self, admin: Administration, overview: Overview) -> None:
+        """Keep FLARE's own list of whom it admits in step with the members."""
+        for site in sorted(set(self._kit.sites) - self._allowed):
+            admin.let_in(site, True)
+        for site in sorted(overview.clients.keys() - set(self._kit.sites)):
+            admin.let_in(site, False)
+            self._say(f"{site} is connected and is no member: it is refused from now on")
+        self._allowed = set(self._kit.sites)
 
     def _job_runs(self, state: dict[str, Any] | None) -> bool:
         return state is not None and not state.get("drained") and _runs(int(state["pid"]))

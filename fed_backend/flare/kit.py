@@ -90,6 +90,13 @@ class Kit:
         """Folder for what lives only while this member runs."""
         return self.folder / "run"
 
+    def members(self) -> tuple[str, ...]:
+        """All members as they are now, which may change while a hub runs; as loaded if the file is unreadable."""
+        try:
+            return tuple(map(str, json.loads((self.folder / "federation.json").read_text(encoding="utf-8"))["sites"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return self.sites
+
     def start(self) -> bytes | None:
         """The tensors that all sites start from, as a payload; ``None`` where no method needs them."""
         path = self.folder / START

@@ -38,6 +38,18 @@ class SiteStatus(BaseModel):
     promoted: bool | None = None
     note: str = ""
 
+    @classmethod
+    def beginning(cls, ready: bool) -> SiteStatus:
+        """Of a member as a round begins; ``ready`` unless it is new to a method that gives each its own model."""
+        return cls() if ready else cls(state="failed", reason="it is new and takes part from the next run on")
+
+    def show(self, stage: str, progress: float) -> bool:
+        """Note what its courier says that it is doing; returns whether that is news."""
+        before = (self.state, self.progress)
+        if stage in {"training", "sending"}:
+            self.state, self.progress = ("training" if stage == "training" else "sending"), progress
+        return (self.state, self.progress) != before
+
     def take_report(self, report: Mapping[str, Any]) -> None:
         """Note what the site's gate answered to an offer; what does not fit is left out."""
         promoted, dice = report.get("promoted"), report.get("dice_challenger")

@@ -76,14 +76,29 @@ class RunningFederation:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.urls: dict[str, str] = {}
         for number, site in enumerate(sites, start=1):
-            self.peer(site).mkdir()
-            shutil.copy(self.kits / "sites" / site / "plan.json", self.peer(site))
-            (self.peer(site) / "courier.token").write_text(f"token-of-{site}")
-            self.configure(site, add=float(number), examples=number)
+            self._settle(site, number)
+
+    def _settle(self, site: str, number: int) -> None:
+        self.peer(site).mkdir()
+        shutil.copy(self.kits / "sites" / site / "plan.json", self.peer(site))
+        (self.peer(site) / "courier.token").write_text(f"token-of-{site}")
+        self.configure(site, add=float(number), examples=number)
+
+    def add(self, site: str) -> None:
+        """A new site joins while the federation runs."""
+        self.sites.append(site)
+        self._join(site)
+        self._settle(site, len(self.sites))
+        self.start_peer(site)
+        self.start_courier(site)
+
+    def hub_log(self) -> str:
+        """What the hub said to the person at its terminal."""
+        return (self.folder / "hub.log").read_text()
 
     def _join(self, site: str) -> None:
         """The last site makes its key itself and joins by invitation, request and certificate."""
-        authority, scratch = Authority(self.kits), self.folder / "joining"
+        authority, scratch = Authority(self.kits), self.folder / f"joining-{site}"
         scratch.mkdir()
         (scratch / "invitation").write_bytes(authority.invite(site))
         kit = accept(scratch / "invitation", self.kits / "sites" / site)
