@@ -101,11 +101,18 @@ class PeerClient:
                 **options,
             )
             with response:
-                body = response.raw.read(_MAX_REPLY + 1, decode_content=False)
-        if len(body) > _MAX_REPLY:
-            raise PeerRefused(f"the answer of {self.name!r} is longer than {_MAX_REPLY} bytes")
+                body = self._body(response)
         self._check(response, body)
         return response.status_code, body
+
+    def _body(self, response: requests.Response) -> bytes:
+        """The whole reply, within reason; read to its end, so that the connection serves again."""
+        body = b""
+        for part in response.iter_content(2**16):
+            body += part
+            if len(body) > _MAX_REPLY:
+                raise PeerRefused(f"the answer of {self.name!r} is longer than {_MAX_REPLY} bytes")
+        return body
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -121,8 +128,6 @@ class PeerClient:
             raise PeerUnreachable(f"{self.name!r} does not answer in time", _HINT) from None
         except (requests.RequestException, OSError):
             raise PeerUnreachable(f"{self.name!r} cannot be reached", _HINT) from None
-        except Exception as error:  # urllib3's own, from reading the body
-            raise PeerUnreachable(f"the line to {self.name!r} broke: {type(error).__name__}", _HINT) from None
 
     def _check(self, response: requests.Response, body: bytes) -> None:
         """Refusals as errors; versions first, whatever else the reply says."""

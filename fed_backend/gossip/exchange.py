@@ -21,7 +21,7 @@ PATIENCE_S = 15.0
 """How long a peer that has not taken the visit yet may be silent before the exchange is given up."""
 GONE_S = 60.0
 """How long a peer that has taken it may be silent: its courier may restart meanwhile."""
-_POLL_S = 10.0
+_POLL_S = 2.0  # also how soon a stop takes effect
 _STEP_S = 0.05
 _FIRST_S, _MOST_S = 0.3, 5.0
 

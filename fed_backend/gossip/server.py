@@ -48,6 +48,9 @@ class Gateway:
         address: host and port to listen at; port 0 picks a free one.
         host: the site behind it.
 
+    Attributes:
+        port: the TCP port that it listens at.
+
     Raises:
         FederationError: the address cannot be used.
         ProvisionError: the kit's certificate cannot be used.
@@ -56,6 +59,7 @@ class Gateway:
     def __init__(self, kit: Kit, address: tuple[str, int], host: Host) -> None:
         context = server_context(kit)
         self._socket = _bound(address)
+        self.port = int(self._socket.getsockname()[1])
         config = uvicorn.Config(
             gateway_app(host),
             http=_PeerConnection,
@@ -67,16 +71,11 @@ class Gateway:
             proxy_headers=False,
             limit_concurrency=_MOST_CONNECTIONS,
             timeout_keep_alive=30,
-            timeout_graceful_shutdown=3,
+            timeout_graceful_shutdown=1,
             ssl_context_factory=lambda *_: context,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="gateway", daemon=True)
-
-    @property
-    def port(self) -> int:
-        """The TCP port that it listens at."""
-        return int(self._socket.getsockname()[1])
 
     @property
     def alive(self) -> bool:

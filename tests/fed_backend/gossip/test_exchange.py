@@ -1,0 +1,126 @@
+"""A sender and a line that breaks: the visit arrives once, or not at all."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from line import CutLine, Receiver, make_kits, visit_of
+
+from fed_backend.flare.kit import Kit
+from fed_backend.gossip import exchange
+from fed_backend.gossip.exchange import Outcome, carry
+from fed_backend.gossip.protocol import PeerBusy, VisitState
+
+
+@pytest.fixture(scope="module")
+def kits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kit]:
+    return make_kits(tmp_path_factory.mktemp("kits") / "ours", "north", "south")
+
+
+@pytest.fixture
+def south(kits: dict[str, Kit], tmp_path: Path) -> Iterator[Receiver]:
+    receiver = Receiver(kits["south"], tmp_path / "inbox", {"north"})
+    yield receiver
+    receiver.stop()
+
+
+def sent(south: Receiver, kit: Kit, number: int, *, port: int = 0, deadline_s: float = 20, **options: Any) -> Outcome:
+    options.setdefault("stopped", lambda seconds: bool(time.sleep(seconds / 10)))
+    with south.client(kit, port=port) as client:
+        return carry(client, number, visit_of("north", number), deadline_s, **options)
+
+
+@pytest.mark.parametrize("cuts", [[0], [300], [1500], [3000], [6000], [9000], [10_500], [700, 3000, 8000]])
+def test_a_line_that_breaks_anywhere_is_mended(kits: dict[str, Kit], south: Receiver, cuts: list[int]) -> None:
+    line = CutLine(south.gateway.port, cuts)
+    try:
+        outcome = sent(south, kits["north"], 0, port=line.port)
+    finally:
+        line.stop()
+    assert outcome.arrived, outcome
+    assert outcome.report["chosen"] == "mean"
+    assert len(south.delivered) == 1, "and was let in once"
+    assert line.connections >= len(cuts)
+    assert south.left == []
+
+
+def test_a_receiver_that_is_not_there_is_given_up_soon(
+    kits: dict[str, Kit], south: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "PATIENCE_S", 0.5)
+    south.gateway.stop()
+    outcome = sent(south, kits["north"], 0)
+    assert (outcome.arrived, outcome.unreachable) == (False, True)
+    assert "'south' cannot be reached" in outcome.reason
+
+
+def test_a_receiver_that_restarts_is_sent_the_same_visit_again(kits: dict[str, Kit], tmp_path: Path) -> None:
+    """Its courier dies while its site learns; the new one knows nothing, and the site answers the repeat."""
+    first = Receiver(kits["south"], tmp_path / "first", {"north"})
+    first.go_on.clear()
+    line = CutLine(first.gateway.port, [])
+    found: list[Outcome] = []
+    sender = threading.Thread(target=lambda: found.append(sent(first, kits["north"], 3, port=line.port)))
+    sender.start()
+    assert first.at_work.wait(10)
+    second = Receiver(kits["south"], tmp_path / "second", {"north"})
+    try:
+        line._to = second.gateway.port
+        first.gateway.stop()
+        sender.join(20)
+        assert found
+        assert found[0].arrived, found
+        assert found[0].bytes_sent == 2 * len(visit_of("north", 3))
+        assert len(second.delivered) == 1
+    finally:
+        line.stop()
+        first.stop()
+        second.stop()
+
+
+def test_an_exchange_can_be_stopped_and_has_a_deadline(kits: dict[str, Kit], south: Receiver) -> None:
+    south.go_on.clear()
+    stop = threading.Event()
+    stages: list[str] = []
+
+    def staged(stage: str) -> None:
+        stages.append(stage)
+        if stage == "learning":
+            stop.set()
+
+    outcome = sent(south, kits["north"], 0, stopped=stop.wait, on_stage=staged)
+    assert (outcome.arrived, outcome.reason) == (False, "stopped")
+    assert stages[0] == "sending"
+    late = sent(south, kits["north"], 0, deadline_s=0.3)
+    assert (late.arrived, late.reason) == (False, "no outcome within 0.3 s")
+
+
+def test_a_busy_receiver_is_asked_again_when_it_said(kits: dict[str, Kit]) -> None:
+    waited: list[float] = []
+
+    class Busy:
+        """A receiver that is busy twice."""
+
+        def __init__(self) -> None:
+            self.calls = 0
+
+        def send(self, number: int, data: bytes) -> VisitState:
+            self.calls += 1
+            if self.calls < 3:
+                raise PeerBusy("the queue of visits is full", 40.0)
+            return VisitState(state="done", report={"reason": "not worse"})
+
+        def state(self, number: int, wait_s: float) -> VisitState | None:
+            raise AssertionError("it was done at once")
+
+    outcome = carry(Busy(), 0, b"x", 1000, stopped=lambda seconds: bool(waited.append(seconds)))
+    assert (outcome.arrived, outcome.reason) == (True, "not worse")
+    assert len(waited) == 2
+    assert all(30 <= seconds <= 50 for seconds in waited), "spread around what it asked for"
+    hopeless = carry(Busy(), 0, b"x", 20, stopped=lambda seconds: False)
+    assert (hopeless.arrived, hopeless.reason) == (False, "the queue of visits is full")
