@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from monailabel_app.inference.embeddings.snapshot import fastest_numeric
+from monailabel_app.models.device import fastest_numeric
 from monailabel_app.models.sam_build import SHAPES, load_base, new_network
 from monailabel_app.state.site import SiteState
 from monailabel_app.state.versions import NewVersion

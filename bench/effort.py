@@ -26,11 +26,12 @@ from bench.effort_data import Case, Site, Target, sites, slices_source
 from bench.effort_table import table
 from fed_backend.payload import Tensors
 from fed_backend.plan import TrainingSpec
-from monailabel_app.inference.embeddings.snapshot import fastest_numeric, take_snapshot
+from monailabel_app.inference.embeddings.snapshot import take_snapshot
 from monailabel_app.learning import base_sources
 from monailabel_app.learning.base_check import Answers, Base, FilledBox, measure
 from monailabel_app.learning.base_training import untrained
 from monailabel_app.learning.finetune import finetune
+from monailabel_app.models.device import fastest_numeric
 from monailabel_app.models.registry import build_segmenter, default_spec
 from monailabel_app.models.sam import SamSegmenter
 from monailabel_app.models.sam_build import load_base

@@ -178,7 +178,7 @@ def open_site(settings: SiteSettings, state: SiteState) -> Site:
         inference=Inference({n: RoutedSegmenter(one) for n, one in segmenters.items()}, state.versions),
         authenticator=authenticator,
         sessions=SiteSessions(state.folder / "sessions"),
-        interactive=build_desk(segmenters, state, datastore.path_of, labels),
+        interactive=build_desk(segmenters, state, datastore.path_of, labels, settings.device),
         incoming=incoming,
     )
     set_context(context)

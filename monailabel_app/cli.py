@@ -82,6 +82,13 @@ def site() -> None:
     show_default=True,
     help="torch threads, here and in the learner.",
 )
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="Where prompts are answered; auto takes a GPU where there is one.",
+)
 @_plainly
 def start(state: Path | None, name: str, upload_limit: int, **options: Any) -> None:
     """Serve a folder of images until Ctrl-C."""

@@ -60,6 +60,9 @@ class Done:
 @click.option("--checkpoint", type=_PATH, help="Checkpoint of SAM ViT-B or MedSAM.")
 @click.option("--limit", type=click.IntRange(1), default=4096, show_default=True, help="Features on disk, in MiB.")
 @click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True)
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="cpu", show_default=True, help="As the site's."
+)
 def precompute(
     studies: Path,
     state: Path,
@@ -69,10 +72,11 @@ def precompute(
     checkpoint: Path | None,
     limit: int,
     threads: int,
+    device: str,
 ) -> None:
     """Compute the features of cases ahead, so that the first click on any slice is quick."""
     try:
-        _precompute(studies, state, plan, cases, axis, checkpoint, limit * 2**20, threads)
+        _precompute(studies, state, plan, cases, axis, checkpoint, limit * 2**20, threads, device)
     except FedSegError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
@@ -90,6 +94,7 @@ def _precompute(
     checkpoint: Path | None,
     limit: int,
     threads: int,
+    device: str,
 ) -> None:
     import torch
 
@@ -99,6 +104,7 @@ def _precompute(
     from monailabel_app.inference.embeddings.memory import MemoryStore
     from monailabel_app.inference.embeddings.priority import Turns
     from monailabel_app.interactive.setup import EMBEDDINGS
+    from monailabel_app.models.device import choose_device
 
     if hasattr(os, "nice"):
         os.nice(10)
@@ -106,7 +112,7 @@ def _precompute(
     images = list_images(studies)
     if unknown := [case for case in cases if case not in images]:
         raise NotFound(f"there is no image {unknown[0]!r} in the studies folder", "check --case")
-    snapshot, corrected = _champion(studies, state, plan, checkpoint)
+    snapshot, corrected = _champion(studies, state, plan, checkpoint, choose_device(device))
     chosen = list(cases) or sorted(images, key=lambda case: (case in corrected, case))
     disk = DiskStore(state / EMBEDDINGS, limit)
     cache = FeatureCache(MemoryStore(1), disk, Turns())
@@ -195,12 +201,13 @@ def _one_case(
 
 
 def _champion(
-    studies: Path, state: Path, plan: Path | None, checkpoint: Path | None
+    studies: Path, state: Path, plan: Path | None, checkpoint: Path | None, device: str
 ) -> tuple[Snapshot, frozenset[str]]:
     """The network that the site serves, and the cases that were corrected."""
     from fed_backend.plan import load_plan
     from monailabel_app.errors import SiteError
-    from monailabel_app.inference.embeddings.snapshot import fastest_numeric, take_snapshot
+    from monailabel_app.inference.embeddings.snapshot import take_snapshot
+    from monailabel_app.models.device import fastest_numeric
     from monailabel_app.models.registry import build_segmenter, default_spec
     from monailabel_app.models.sam import SamSegmenter
     from monailabel_app.state.site import SiteState
@@ -219,7 +226,8 @@ def _champion(
         known = segmenter.adapter()
         tensors = {name: value for name, value in store.load(version).items() if name in known}
         corrected = frozenset(correction.case for correction in opened.corrections.list())
-    return take_snapshot(segmenter, version, {**known, **tensors}, numeric=fastest_numeric()), corrected
+    whole, numeric = {**known, **tensors}, fastest_numeric(device)
+    return take_snapshot(segmenter, version, whole, numeric=numeric, device=device), corrected
 
 
 def _show(case: str, index: int, count: int) -> None:

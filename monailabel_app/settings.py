@@ -54,6 +54,7 @@ class SiteSettings:
         ready_file: written once the site serves.
         upload_limit: largest request body in bytes.
         threads: torch threads of the serving process; one leaves a core to the others.
+        device: where prompts are answered: ``auto``, ``cpu`` or ``cuda``.
         token_seconds: how long a login lasts.
     """
 
@@ -73,6 +74,7 @@ class SiteSettings:
     ready_file: Path | None = None
     upload_limit: int = DEFAULT_UPLOAD_LIMIT
     threads: int = 1
+    device: str = "cpu"
     token_seconds: float = 12 * 3600.0
 
 

@@ -26,7 +26,7 @@ class Decoded:
     """One mask.
 
     Attributes:
-        logits: [4 h, 4 w] on the network's square, low resolution.
+        logits: [4 h, 4 w] on the network's square, low resolution; in the processor's memory.
         score: predicted IoU, as the network gives it.
         choice: which mask it is: 0 is the single one, 1..3 those for ambiguous prompts.
     """
@@ -61,7 +61,7 @@ def decode_prompt(
     tokens = sparse_tokens(prompts, [prompt], [snapshot.defaults[label]])
     fixed = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     queries = torch.cat([fixed[None], tokens], dim=1)
-    dense = mask_prompts(network, [prompt], None if before is None else before[None])
+    dense = mask_prompts(network, [prompt], None if before is None else before[None].to(snapshot.device))
     if dense is None:
         source = features + prompts.no_mask_embed.weight.reshape(1, -1, 1, 1)
     else:
@@ -73,7 +73,7 @@ def decode_prompt(
     upscaled = decoder.output_upscaling(image.transpose(1, 2).reshape(1, dim, rows, columns))
     weights = decoder.output_hypernetworks_mlps[choice](out[:, 1 + choice])
     logits = torch.einsum("c,chw->hw", weights[0], upscaled[0])
-    return Decoded(logits, float(scores[choice]), choice)
+    return Decoded(logits.cpu(), float(scores[choice]), choice)
 
 
 @torch.inference_mode()

@@ -43,6 +43,7 @@ class Engine:
         disk: where features are kept; ``None`` keeps them in memory only.
         memory_bytes: encoder outputs in memory.
         numeric: number type of the encoder.
+        device: where networks are computed and encoder outputs kept.
         clock: seconds, monotonic.
     """
 
@@ -55,6 +56,7 @@ class Engine:
         *,
         memory_bytes: int = 256 * 2**20,
         numeric: str = "float32",
+        device: str = "cpu",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
@@ -67,6 +69,7 @@ class Engine:
         self._first = segmenter.adapter()  # what a version leaves out stays as it began
         self.versions = versions
         self._numeric = numeric
+        self._device = device
         self._clock = clock
         self._lock = threading.Lock()
         self._building = threading.Lock()
@@ -132,4 +135,4 @@ class Engine:
 
     def _build(self, version: str) -> Snapshot:
         tensors = {**self._first, **self.versions.load(version)}
-        return take_snapshot(self._segmenter, version, tensors, numeric=self._numeric)
+        return take_snapshot(self._segmenter, version, tensors, numeric=self._numeric, device=self._device)

@@ -24,7 +24,11 @@ EMBEDDINGS = "embeddings"
 
 
 def build_desk(
-    segmenters: Mapping[str, Segmenter], state: SiteState, path_of: Callable[[str], Path], labels: Mapping[str, int]
+    segmenters: Mapping[str, Segmenter],
+    state: SiteState,
+    path_of: Callable[[str], Path],
+    labels: Mapping[str, int],
+    device: str = "cpu",
 ) -> SessionDesk:
     """A desk over every model of the site that takes prompts.
 
@@ -33,8 +37,12 @@ def build_desk(
         state: records and versions.
         path_of: file of a known case.
         labels: label name -> voxel value.
+        device: where prompts are answered: ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        Unavailable: a GPU was asked for by name, and there is none.
     """
-    from monailabel_app.inference.embeddings.snapshot import fastest_numeric
+    from monailabel_app.models.device import choose_device, fastest_numeric
     from monailabel_app.models.sam import SamSegmenter  # torch: seconds
 
     promptable = {name: one for name, one in segmenters.items() if isinstance(one, SamSegmenter)}
@@ -42,6 +50,10 @@ def build_desk(
     if promptable:
         sys.setswitchinterval(_SWITCH_S)
         keep_freed_memory()
-    numeric = fastest_numeric() if promptable else "float32"
-    engines = {name: Engine(name, one, state.versions(name), disk, numeric=numeric) for name, one in promptable.items()}
+    place = choose_device(device)
+    numeric = fastest_numeric(place)
+    engines = {
+        name: Engine(name, one, state.versions(name), disk, numeric=numeric, device=place)
+        for name, one in promptable.items()
+    }
     return SessionDesk(engines, state.prompts, path_of, labels)

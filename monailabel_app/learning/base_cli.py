@@ -32,24 +32,20 @@ def train_base_command(
         raise click.UsageError("name a file to write with --out, or weights to measure with --check")
     import torch
 
+    from monailabel_app.models.device import choose_device
+
     torch.set_num_threads(threads)
     try:
         if check is not None:
             _check(check, data, seed)
         elif out is not None:
-            _train(out, data, steps, seed, device if device != "auto" else _quickest())
+            _train(out, data, steps, seed, choose_device(device))
     except FedSegError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         click.echo("stopped; start it again to go on", err=True)
         sys.exit(130)
-
-
-def _quickest() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _train(out: Path, data: Path | None, steps: int, seed: int, device: str) -> None:

@@ -22,6 +22,7 @@ from monailabel_app.learning.base_prompts import first_prompt
 from monailabel_app.learning.base_shapes import Mask
 from monailabel_app.learning.base_sources import Source, sources
 from monailabel_app.models.base import Progress, no_progress
+from monailabel_app.models.device import sent
 from monailabel_app.models.sam_build import SHAPES, new_network, refit
 
 __all__ = ["train_base", "untrained"]
@@ -161,7 +162,7 @@ def _loss(
 ) -> Tensor:
     images, masks = _pictures(drawn_from, size, pictures, rng)
     with torch.autocast(device, dtype=torch.bfloat16):
-        features = embed(network, images.to(device)).repeat_interleave(PROMPTS, dim=0)
+        features = embed(network, sent(images, device)).repeat_interleave(PROMPTS, dim=0)
     return joint_loss(network, features, [first_prompt(mask, rng) for mask in masks], masks, rng)
 
 

@@ -23,6 +23,7 @@ from monailabel_app.inference.embeddings.memory import MemoryStore
 from monailabel_app.inference.embeddings.priority import Turns
 from monailabel_app.inference.embeddings.snapshot import Snapshot
 from monailabel_app.inference.planes import Plane
+from monailabel_app.models.device import sent
 
 __all__ = ["FeatureCache", "Found", "SliceView", "Store"]
 
@@ -62,7 +63,7 @@ class Found:
     """Features and what getting them took.
 
     Attributes:
-        features: [1, dim, h, w] float32.
+        features: [1, dim, h, w] float32, where the network is computed.
         source: ``memory``, ``disk``, ``upper`` (the adapted blocks were computed), ``full`` (the
             whole encoder was), or ``joined`` (another request was computing them).
         milliseconds: time of each stage.
@@ -77,7 +78,7 @@ class FeatureCache:
     """See the module.
 
     Args:
-        memory: encoder outputs in memory.
+        memory: encoder outputs in memory, that of the GPU where there is one.
         disk: features on disk; ``None`` keeps none there.
         turns: who computes first.
     """
@@ -139,7 +140,7 @@ class FeatureCache:
             return Found(kept, "memory")
         watch = _Watch()
         if self._disk is not None and (stored := self._disk.get(key.image, digest)) is not None:
-            return self._kept(digest, Found(stored.float(), "disk", {"disk": watch.lap()}))
+            return self._kept(digest, Found(sent(stored.float(), snapshot.device), "disk", {"disk": watch.lap()}))
 
         def pause() -> None:
             if not flight.urgent:
@@ -163,7 +164,7 @@ class FeatureCache:
         digest = below.digest
         if kept is not None and (stored := kept.get(key.image, digest)) is not None:
             spent["disk"] = watch.lap()
-            return stored.to(_dtype(snapshot)), spent
+            return sent(stored.to(_dtype(snapshot)), snapshot.device), spent
         image = view.plane.image(view.volume, view.window, view.index)
         spent["image"] = watch.lap()
         lower = encode_lower(snapshot, image, pause)

@@ -211,7 +211,7 @@ def _compact(features: Tensor) -> Tensor:
 
 
 def _encoded(features: Tensor) -> tuple[bytes, bytes]:
-    values = features.detach().contiguous()
+    values = features.detach().cpu().contiguous()
     raw = values.view(torch.uint8).numpy().tobytes() if values.ndim else b""
     lengths = (*values.shape, *([1] * (4 - values.ndim)))
     head = _HEADER.pack(_MAGIC, _CODES[values.dtype], values.ndim, *lengths, len(raw), zlib.crc32(raw))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from monailabel_app.inference.embeddings.snapshot import Snapshot
+from monailabel_app.models.device import sent
 
 __all__ = ["Pause", "encode_lower", "encode_upper"]
 
@@ -27,19 +28,20 @@ def encode_lower(snapshot: Snapshot, image: Tensor, pause: Pause = _no_pause) ->
 
     Args:
         snapshot: the network.
-        image: [1, 3, size, size] float32 in 0..1.
+        image: [1, 3, size, size] float32 in 0..1, on the processor.
         pause: called between blocks; may wait, or raise to give up.
 
     Returns:
-        [1, h, w, dim] in the encoder's number type.
+        [1, h, w, dim] in the encoder's number type, on its device.
     """
     network = snapshot.network
     encoder = network.image_encoder
-    shown = network.preprocess(image * 255)
-    features: Tensor = encoder.patch_embed(shown.to(encoder.patch_embed.proj.weight.dtype))
-    if encoder.pos_embed is not None:
-        features = features + encoder.pos_embed
-    return _blocks(snapshot, features, range(snapshot.first_adapted), pause)
+    shown = network.preprocess(sent(image, snapshot.device) * 255)
+    with snapshot.computing():
+        features: Tensor = encoder.patch_embed(shown.to(encoder.patch_embed.proj.weight.dtype))
+        if encoder.pos_embed is not None:
+            features = features + encoder.pos_embed
+        return _blocks(snapshot, features, range(snapshot.first_adapted), pause)
 
 
 @torch.inference_mode()
@@ -47,8 +49,9 @@ def encode_upper(snapshot: Snapshot, lower: Tensor, pause: Pause = _no_pause) ->
     """The encoder's output [1, dim, h, w] float32 from :func:`encode_lower`'s."""
     encoder = snapshot.network.image_encoder
     depth = len(encoder.blocks)
-    features = _blocks(snapshot, lower, range(snapshot.first_adapted, depth), pause)
-    out: Tensor = encoder.neck(features.permute(0, 3, 1, 2))
+    with snapshot.computing():
+        features = _blocks(snapshot, lower, range(snapshot.first_adapted, depth), pause)
+        out: Tensor = encoder.neck(features.permute(0, 3, 1, 2))
     return out.float().contiguous()
 
 

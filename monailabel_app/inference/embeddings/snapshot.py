@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,17 +23,9 @@ from monailabel_app.inference.embeddings.fused import fuse_decoder, fuse_encoder
 from monailabel_app.inference.embeddings.key import adapter_digest, first_adapted_block
 from monailabel_app.models.sam import SamSegmenter
 
-__all__ = ["Snapshot", "fastest_numeric", "take_snapshot"]
+__all__ = ["Snapshot", "take_snapshot"]
 
-
-def fastest_numeric() -> str:
-    """The encoder's number type on this machine: ``bfloat16`` where the processor computes in it.
-
-    Measured (docs/explanation/speed.md): 2.5 to 3 times as fast as float32 with AVX-512 BF16; without
-    such instructions bfloat16 is emulated, and slower.
-    """
-    quick = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bfloat16" if quick else "float32"
+_PROCESSOR = torch.device("cpu")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +41,9 @@ class Snapshot:
         first_adapted: lowest encoder block that the adapter touches; features below it belong to
             the base and stay valid for every version.
         encoder_digest: digest of all adapter tensors of the encoder.
-        numeric: number type of the encoder: ``float32`` or ``bfloat16``.
+        numeric: number type of the encoder: ``float32``, ``bfloat16``, or ``autocast`` (products in
+            bfloat16, all else in float32).
+        device: where it is computed.
         position: SAM's position encoding of the grid [1, dim, h, w].
     """
 
@@ -60,12 +55,17 @@ class Snapshot:
     first_adapted: int
     encoder_digest: str
     numeric: str = "float32"
+    device: torch.device = _PROCESSOR
     position: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         with torch.inference_mode():
             position: Tensor = self.network.prompt_encoder.get_dense_pe()
         object.__setattr__(self, "position", position)
+
+    def computing(self) -> AbstractContextManager[object]:
+        """What the encoder runs under."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.numeric == "autocast")
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -75,7 +75,12 @@ class Snapshot:
 
 
 def take_snapshot(
-    segmenter: SamSegmenter, version: str, tensors: Mapping[str, npt.NDArray[Any]], *, numeric: str = "float32"
+    segmenter: SamSegmenter,
+    version: str,
+    tensors: Mapping[str, npt.NDArray[Any]],
+    *,
+    numeric: str = "float32",
+    device: str = "cpu",
 ) -> Snapshot:
     """A network with the adapter of one version.
 
@@ -83,13 +88,14 @@ def take_snapshot(
         segmenter: gives the base; not changed, and may serve meanwhile.
         version: id of the version.
         tensors: all adapter tensors of the version.
-        numeric: ``float32``, or ``bfloat16`` for the encoder only.
+        numeric: ``float32``; for the encoder only, ``bfloat16`` or ``autocast``.
+        device: ``cpu``, or ``cuda``, where nothing is shared with the segmenter.
 
     Raises:
         AdapterError: the tensors do not fit the model.
     """
     original = segmenter.network
-    kept = _shared(original, converted=numeric != "float32")
+    kept = _shared(original, converted=numeric == "bfloat16") if device == "cpu" else {}
     network: Any
     network, adapter, defaults = copy.deepcopy((original, segmenter.trainable, segmenter.defaults), kept)
     adapter.write(tensors)
@@ -100,17 +106,19 @@ def take_snapshot(
         network.image_encoder.to(torch.bfloat16)
     else:
         fuse_encoder(network)
+    network.to(device)
     depth = len(network.image_encoder.blocks)
     names = {name: np.asarray(value) for name, value in tensors.items()}
     return Snapshot(
         version=version,
         network=network,
-        defaults={label: tokens.detach() for label, tokens in defaults.items()},
+        defaults={label: tokens.detach().to(device) for label, tokens in defaults.items()},
         base=segmenter.base_sha256,
         image_size=segmenter.spec.image_size,
         first_adapted=first_adapted_block(segmenter.adapter_shapes(), depth),
         encoder_digest=adapter_digest(names),
         numeric=numeric,
+        device=torch.device(device),
     )
 
 

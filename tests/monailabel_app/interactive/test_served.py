@@ -259,6 +259,11 @@ def test_prompts_survive_kill_9_and_features_come_from_disk(site: Client) -> Non
     session = site.open("two")
     header, _ = site.prompt(session, foreground=[[12, 14, 5]], scribbles=[{"box": [3, 3, 5, 4, 4, 5], "runs": [0, 3]}])
     assert header["features"] != ["disk"]
+    stored = site.folder / "state" / "embeddings"
+    deadline = time.monotonic() + 60
+    while len(list(stored.rglob("*.emb"))) < 2 * SHAPE[2]:  # of every slice: below the adapted blocks, and the result
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     site.stop(signal.SIGKILL)
     site.start()
     assert site.refused("POST", f"/sessions/{session}/prompts", json={"foreground": [[12, 14, 5]]})[0] == 404
