@@ -35,7 +35,7 @@ from slicer.ScriptedLoadableModule import (
 )
 
 TICK_MILLISECONDS = 50
-BUSY_MILLISECONDS = 5
+BUSY_MILLISECONDS = 2
 SECTIONS = (Notices, Site, Cases, Segment, Compare, Submit, Learning, Federation, Settings)
 
 

@@ -159,7 +159,7 @@ class Controller:
         self.posting.tick()
         self.worklist.tick()
         self.ledger.tick()
-        self._mailbox.deliver()
+        self._panel.gathered(self._mailbox.deliver)
 
     def _submitted(self) -> None:
         self.worklist.soon()

@@ -32,6 +32,8 @@ class Panel:
         self._changed = changed
         self._view = View()
         self._job: Job[Any] | None = None
+        self._gathering = False
+        self._told = self._view
 
     @property
     def view(self) -> View:
@@ -110,7 +112,22 @@ class Panel:
         """Make this the View, and tell if it is another one."""
         if view != self._view:
             self._view = view
-            self._changed(view)
+            if not self._gathering:
+                self._tell()
+
+    def gathered(self, call: Callable[[], object]) -> None:
+        """Make a call, and tell of all the changes it makes once, when it is over: drawing takes milliseconds."""
+        self._gathering = True
+        try:
+            call()
+        finally:
+            self._gathering = False
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._view is not self._told:
+            self._told = self._view
+            self._changed(self._view)
 
     def ask_sign_in(self, error: SignInNeeded) -> None:
         """The site wants to know who asks, in the middle of something."""

@@ -8,7 +8,8 @@ from .progress import Plan
 def plan_words(plan: Plan) -> str:
     """What the plan says, line by line, with who agreed to it here."""
     details = plan.details
-    lines = [f"Method: {' or '.join(plan.methods)}, {plan.rounds} rounds unless told otherwise."]
+    rounds = "1 round" if plan.rounds == 1 else f"{plan.rounds} rounds"
+    lines = [f"Method: {' or '.join(plan.methods)}, {rounds} unless told otherwise."]
     if details is not None:
         lines.append(f"Model: {plan.model}, for {', '.join(details.labels)}; {details.steps} training steps a round.")
         lines.append(f"Sent to the hub: {_traffic(plan)}.")

@@ -140,7 +140,7 @@ def _round(fields: Fields) -> Round:
         started_by=fields.text("started_by", ""),
         method=fields.text("method", ""),
         rounds=fields.whole("rounds", 0),
-        number=fields.whole("round", 0),
+        number=fields.whole("round", 0) + 1,  # sites count from 0
         reason=fields.text("reason", ""),
         sites=tuple(_site(name, sites.child(name)) for name in sorted(sites.keys())),
         history=tuple(_past(item) for item in fields.children("history")),
@@ -161,7 +161,7 @@ def _site(name: str, fields: Fields) -> SiteProgress:
 def _past(fields: Fields) -> PastRound:
     dice, sites = fields.child("dice"), fields.child("sites")
     return PastRound(
-        number=fields.whole("round"),
+        number=fields.whole("round") + 1,
         seconds=fields.number("seconds", 0.0),
         bytes_up=int(fields.number("bytes_up", 0.0)),
         bytes_down=int(fields.number("bytes_down", 0.0)),

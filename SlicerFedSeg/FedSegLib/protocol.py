@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from .codes import Codes, codes
 from .errors import ProtocolError
 from .fields import Fields, parse_object
 
@@ -34,11 +35,19 @@ _DEFAULT_STRATEGY = "random"
 
 @dataclass(frozen=True)
 class Label:
-    """One structure of the schema: its name, its voxel value (> 0) and its colour (0..255)."""
+    """One structure of the schema.
+
+    Attributes:
+        name: as in the site's masks.
+        value: of its voxels, > 0.
+        color: 0..255 each.
+        codes: what it is, in DICOM's words; None where the site does not say.
+    """
 
     name: str
     value: int
     color: Rgb
+    codes: Codes | None = None
 
 
 @dataclass(frozen=True)
@@ -143,7 +152,13 @@ def _schema(fields: Fields, extra: Fields | None) -> LabelSchema:
     values = {name: named.whole(name) for name in named.keys() if name != "background"}  # noqa: SIM118  not a dict
     colors = extra.child("colors") if extra else Fields({}, "the colours")
     ordered = sorted(((value, name) for name, value in values.items() if value != 0))
-    return LabelSchema(tuple(Label(name, value, _color(colors, name, n)) for n, (value, name) in enumerate(ordered)))
+    coded = extra.child("codes") if extra else Fields({}, "the codes")
+    return LabelSchema(
+        tuple(
+            Label(name, value, _color(colors, name, n), codes(coded.child(name)) if coded.has(name) else None)
+            for n, (value, name) in enumerate(ordered)
+        )
+    )
 
 
 def _color(colors: Fields, name: str, position: int) -> Rgb:

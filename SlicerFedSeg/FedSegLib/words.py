@@ -215,7 +215,7 @@ def round_words(round_: Round) -> str:
     """How far a federated run is, or how it ended."""
     by = f" Started by {round_.started_by}." if round_.started_by else ""
     if round_.state == "running":
-        number = min(max(round_.number, 1), round_.rounds) if round_.rounds else round_.number
+        number = min(round_.number, round_.rounds) if round_.rounds else round_.number
         return f"Round {number} of {round_.rounds} is running.{by}"
     words = _ROUND.get(round_.state, f"State: {round_.state}.")
     reason = f" {round_.reason}" if round_.reason else ""

@@ -358,9 +358,9 @@ def multipart(params: dict[str, Any], content: bytes, name: str) -> tuple[bytes,
 def running_round() -> dict[str, Any]:
     """A federated run in its second round."""
     lost = {"west": {"state": "failed", "reason": "norm above the plan's bound"}}
-    past = {"round": 1, "seconds": 52.0, "bytes_up": 1200000, "bytes_down": 2300000, "sites": lost}
+    past = {"round": 0, "seconds": 52.0, "bytes_up": 1200000, "bytes_down": 2300000, "sites": lost}
     return {
-        "id": "r1", "state": "running", "started_by": "north", "method": "fedavg", "rounds": 3, "round": 2,
+        "id": "r1", "state": "running", "started_by": "north", "method": "fedavg", "rounds": 3, "round": 1,
         "reason": "", "sites": {
             "north": {"state": "training", "progress": 0.4, "reason": "", "dice": 0.71, "promoted": True},
             "south": {"state": "aggregated", "progress": 1.0, "reason": "", "dice": 0.66, "promoted": False},

@@ -176,7 +176,7 @@ def test_roles_allow_what_the_site_allows(
 
 def test_dice_over_rounds_is_a_plot_with_a_curve_per_site(panel: PanelDriver, peer: SitePeer, scene: Any) -> None:
     peer.round = running_round()
-    second = {**peer.round["history"][0], "round": 2, "dice": {"north": 0.72, "south": 0.69, "west": None}}
+    second = {**peer.round["history"][0], "round": 1, "dice": {"north": 0.72, "south": 0.69, "west": None}}
     peer.round["history"].append(second)
     peer.federation["rounds"] = [{"id": "r1", "state": "running", "method": "fedavg", "rounds": 3}]
     panel.connect(peer.url)

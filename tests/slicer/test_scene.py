@@ -53,6 +53,30 @@ def test_masks_go_in_and_out_voxel_exact(desk: Desk, kind: str) -> None:
     assert np.allclose(affine, desk.affine, atol=1e-9)
 
 
+def test_an_image_that_the_worker_read_lives_as_long_as_its_volume(desk: Desk, scene: Any) -> None:
+    import gc
+
+    import slicer
+    from FedSegLib.decoding import decode_image
+
+    path = desk.folder / "image.nrrd"
+    path.write_bytes(nrrd(random_image(), affine_of("oblique")))
+    image = decode_image(path)
+    path.unlink()
+    case = desk.code.open_image(path, "case-01", SCHEMA, image)
+    del image
+    gc.collect()
+    ballast = [np.full(SHAPE, -7, np.int16) for _ in range(50)]
+    volume = scene.GetNodeByID(case.volume)
+    assert np.array_equal(slicer.util.arrayFromVolume(volume).transpose(2, 1, 0), random_image())
+    display = volume.GetDisplayNode()
+    assert display.GetWindowLevelMin() < -900
+    assert display.GetWindowLevelMax() > 900
+    assert len(ballast) == 50
+    desk.code.close_case(case)
+    assert scene.GetNodeByID(case.volume) is None
+
+
 def test_nifti_masks_go_in_and_out(desk: Desk) -> None:
     case = desk.open("oblique", nifti(random_image(), affine_of("oblique")), ".nii.gz")
     labels = random_labels()

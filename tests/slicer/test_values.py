@@ -194,7 +194,7 @@ def test_learning_in_words() -> None:
 
 def test_rounds_in_words() -> None:
     plan = Plan("glioma", "fedavg", "unet", 3)
-    run = Round("r", "running", "south", "fedavg", 3, 0, "", (), ())
+    run = Round("r", "running", "south", "fedavg", 3, 1, "", (), ())
     text = words.federation_words(Federation(True, plan, False, False, "r"), run)
     assert "courier is not connected" in text
     assert "Round 1 of 3 is running. Started by south." in text

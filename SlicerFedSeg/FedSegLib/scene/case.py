@@ -32,6 +32,7 @@ from .pointers import (
     world_to_ijk,
 )
 from .segments import (
+    add_segment,
     checked_labels,
     follow,
     lay_out,
@@ -127,8 +128,7 @@ class SlicerScene:
         segmentation.CreateDefaultDisplayNodes()
         segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
         for label in schema.labels:
-            color = [channel / 255.0 for channel in label.color]
-            segmentation.GetSegmentation().AddEmptySegment(label.name, label.name, color)
+            add_segment(segmentation, label, label.name)
         lay_out(segmentation, volume, schema, np.zeros(shape_kji(volume), np.uint8))
         pointers = {
             Pointer.INCLUDE: point_node(f"{name} include", (0.1, 0.8, 0.2)),

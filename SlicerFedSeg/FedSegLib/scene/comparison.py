@@ -12,7 +12,7 @@ import slicer
 from ..grid import Array
 from ..protocol import Label, LabelSchema
 from .case import SceneCase, case_nodes
-from .segments import lay_out
+from .segments import add_segment, lay_out
 
 _VIEWS = ("vtkMRMLSliceNodeRed", "vtkMRMLSliceNodeYellow")
 
@@ -87,7 +87,7 @@ def _segmentation(name: str, volume: Any, schema: LabelSchema, labels: Array) ->
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
     for label in schema.labels:
-        node.GetSegmentation().AddEmptySegment("", label.name, [channel / 255.0 for channel in label.color])
+        add_segment(node, label)
     lay_out(node, volume, schema, labels)
     return node
 

@@ -16,7 +16,7 @@ import vtk
 
 from ..errors import LabelMismatch
 from ..grid import Array, changed_box, merge_labels
-from ..protocol import LabelSchema
+from ..protocol import Label, LabelSchema
 from .volumes import as_array, ijk_to_ras, shape_kji
 
 _BINARY = "Binary labelmap"
@@ -26,6 +26,16 @@ def follow(segmentation: Any, volume: Any) -> None:
     """Put the segmentation under the volume's transform, so that voxels stay on voxels."""
     if segmentation.GetTransformNodeID() != volume.GetTransformNodeID():
         segmentation.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+
+
+def add_segment(segmentation: Any, label: Label, key: str = "") -> str:
+    """An empty segment for a structure, with its colour and, if told, its codes; returns its id."""
+    inside = segmentation.GetSegmentation()
+    key = inside.AddEmptySegment(key, label.name, [channel / 255.0 for channel in label.color])
+    if label.codes is not None:
+        segment = inside.GetSegment(key)
+        segment.SetTag(segment.GetTerminologyEntryTagName(), label.codes.terminology_entry())
+    return str(key)
 
 
 def named_segments(segmentation: Any, schema: LabelSchema, *, add_missing: bool = False) -> list[tuple[str, str]]:
@@ -44,8 +54,7 @@ def named_segments(segmentation: Any, schema: LabelSchema, *, add_missing: bool 
         found[name] = key
     for label in schema.labels:
         if add_missing and label.name not in found:
-            color = [channel / 255.0 for channel in label.color]
-            found[label.name] = inside.AddEmptySegment("", label.name, color)
+            found[label.name] = add_segment(segmentation, label)
     return [(name, found[name]) for name in schema.names if name in found]
 
 
