@@ -17,6 +17,7 @@ from monailabel_app.auth import Authenticator
 from monailabel_app.errors import SiteError, Unavailable
 from monailabel_app.federation.halves import half_of, prepare
 from monailabel_app.imaging.files import IMAGE_SUFFIXES
+from monailabel_app.labels import chosen_labels
 from monailabel_app.models.base import Segmenter
 from monailabel_app.models.registry import build_segmenter, default_spec
 from monailabel_app.settings import SiteSettings
@@ -139,6 +140,7 @@ def open_site(settings: SiteSettings, state: SiteState) -> Site:
 
     plan = load_plan(settings.plan) if settings.plan else None
     labels = dict(plan.labels if plan else settings.labels or DEFAULT_LABELS)
+    chosen_labels(settings.annotates, labels)  # a name that the schema lacks is told now, not at a submission
     authenticator = Authenticator(settings.users, settings.token_seconds)
     segmenters = _segmenters(settings, plan, labels)
     for name, segmenter in segmenters.items():

@@ -46,6 +46,10 @@ def _labels(context: click.Context, parameter: click.Parameter, value: str | Non
         sys.exit(2)
 
 
+def _names(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    return None if value is None else tuple(name.strip() for name in value.split(","))
+
+
 @click.group()
 def site() -> None:
     """Run a site: images, models and corrections of one hospital."""
@@ -65,6 +69,11 @@ def site() -> None:
 )
 @click.option(
     "--labels", callback=_labels, help='Label schema, e.g. "tumour=1,oedema=2".  [default: the plan\'s, or tumour=1]'
+)
+@click.option(
+    "--annotates",
+    callback=_names,
+    help='Labels that are annotated here, where it is not all, e.g. "tumour". Of the others nothing is learned.',
 )
 @click.option(
     "--split", type=_PATH, help="CSV (case,part and maybe site) that assigns cases to train, validation, holdout."

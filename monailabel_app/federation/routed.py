@@ -22,7 +22,7 @@ from fed_backend.payload import Tensors
 from monailabel_app.errors import AdapterError
 from monailabel_app.imaging.volume import Volume
 from monailabel_app.models.adapter import BESIDE
-from monailabel_app.models.base import Answer, Labelmap, Objective, Progress, Prompts, Segmenter, no_progress
+from monailabel_app.models.base import Answer, Cases, Labelmap, Objective, Progress, Prompts, Segmenter, no_progress
 from monailabel_app.models.slices import Slices
 
 __all__ = ["SIDE", "RoutedSegmenter", "routing_of", "seen_by_selector", "shares_of"]
@@ -120,11 +120,11 @@ class RoutedSegmenter:
         self.answer = None
         return self._inner.prompt(volume, prompts)
 
-    def train_steps(self, cases: Sequence[tuple[Volume, Labelmap]], **settings: Any) -> Iterator[float]:
+    def train_steps(self, cases: Cases, **settings: Any) -> Iterator[float]:
         self._routing = {}  # what is trained is one model
         return self._inner.train_steps(cases, **settings)
 
-    def objective(self, cases: Sequence[tuple[Volume, Labelmap]], *, batch_size: int, seed: int) -> Objective:
+    def objective(self, cases: Cases, *, batch_size: int, seed: int) -> Objective:
         return self._inner.objective(cases, batch_size=batch_size, seed=seed)
 
     @property

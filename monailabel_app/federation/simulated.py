@@ -115,7 +115,8 @@ class ModelSite:
     def dice(self, tensors: Tensors, cases: Sequence[Case]) -> dict[str, float]:
         """Case -> mean Dice over the labels, of any version of this site."""
         self._segmenter.load_adapter(tensors)
-        return {case: fmean(labels.values()) for case, labels in evaluate(self._segmenter, cases).items()}
+        named = [(name, (volume, mask)) for name, volume, mask in cases]
+        return {case: fmean(labels.values()) for case, labels in evaluate(self._segmenter, named).items()}
 
     def _score(self, tensors: Tensors) -> dict[str, float]:
         return self.dice(tensors, self._validation)

@@ -12,10 +12,9 @@ from fed_backend.payload import PayloadHeader, Tensors, encode_update
 from fed_backend.plan import Plan
 from monailabel_app.federation.halves import SiteHalf, Work, half_of
 from monailabel_app.federation.participant import Kind, open_request
-from monailabel_app.imaging.volume import Volume
 from monailabel_app.learning.finetune import Finetuned
 from monailabel_app.models.adapter import BESIDE
-from monailabel_app.models.base import Labelmap, Progress, Segmenter, no_progress
+from monailabel_app.models.base import Cases, Progress, Segmenter, no_progress
 
 __all__ = ["SiteRound", "Trained"]
 
@@ -83,7 +82,7 @@ class SiteRound:
     def train(
         self,
         segmenter: Segmenter,
-        cases: Sequence[tuple[Volume, Labelmap]],
+        cases: Cases,
         start: Tensors,
         residual: Tensors,
         seed: int,

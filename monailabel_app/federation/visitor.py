@@ -7,7 +7,7 @@ lets through becomes a version that serves.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -20,8 +20,7 @@ from fed_backend.objectives.dcml import contrast, region_of
 from fed_backend.payload import Tensors
 from fed_backend.plan import TrainingSpec
 from monailabel_app.federation.halves.base import Score, Work
-from monailabel_app.imaging.volume import Volume
-from monailabel_app.models.base import Labelmap, Objective, Progress, Segmenter, no_progress
+from monailabel_app.models.base import Cases, Objective, Progress, Segmenter, no_progress
 from monailabel_app.models.steps import descend
 
 __all__ = ["Met", "meet"]
@@ -50,7 +49,7 @@ def meet(
     own: Update,
     visitor: Update,
     rest: Tensors,
-    cases: Sequence[tuple[Volume, Labelmap]],
+    cases: Cases,
     training: TrainingSpec,
     score: Score,
     *,

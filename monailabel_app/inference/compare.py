@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from monailabel_app.imaging.volume import Volume
+from monailabel_app.labels import of_values
 from monailabel_app.learning.evaluate import measure_mask
-from monailabel_app.models.base import Labelmap
+from monailabel_app.models.base import Case, Labelmap
 
 __all__ = ["ONLY_ONE", "ONLY_TWO", "OTHERWISE", "compare", "difference"]
 
@@ -27,7 +28,7 @@ def difference(one: Labelmap, two: Labelmap) -> Labelmap:
 
 
 def compare(
-    one: Labelmap, two: Labelmap, truth: Labelmap | None, volume: Volume, labels: Mapping[str, int]
+    one: Labelmap, two: Labelmap, truth: Case | None, volume: Volume, labels: Mapping[str, int]
 ) -> dict[str, Any]:
     """Figures of two masks of one image.
 
@@ -40,7 +41,7 @@ def compare(
 
     Returns:
         ``agreement`` (label -> Dice between the two), ``voxels`` (label -> of each),
-        ``changed_voxels``, and with a correction ``dice`` (label -> of each).
+        ``changed_voxels``, and with a correction ``dice`` (annotated label -> of each).
     """
     between = measure_mask(one, two, volume, labels)
     found: dict[str, Any] = {
@@ -51,6 +52,7 @@ def compare(
         "changed_voxels": int((one != two).sum()),
     }
     if truth is not None:
-        first, second = (measure_mask(mask, truth, volume, labels).dice for mask in (one, two))
-        found["dice"] = {name: {"one": first[name], "two": second[name]} for name in labels}
+        annotated = of_values(labels, truth.annotated)
+        first, second = (measure_mask(mask, truth.labels, volume, annotated).dice for mask in (one, two))
+        found["dice"] = {name: {"one": first[name], "two": second[name]} for name in annotated}
     return found

@@ -6,11 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from monailabel_app.imaging.volume import Volume
+from monailabel_app.labels import of_values
 from monailabel_app.learning.dice import dice
 from monailabel_app.learning.surface import is_real, surface_distance
-from monailabel_app.models.base import Labelmap, Progress, Segmenter, no_progress
+from monailabel_app.models.base import Case, Labelmap, Progress, Segmenter, no_progress
 
-__all__ = ["Measured", "evaluate", "measure", "measure_mask"]
+__all__ = ["Measured", "NamedCases", "evaluate", "measure", "measure_mask"]
+
+NamedCases = Sequence[tuple[str, Case | tuple[Volume, Labelmap]]]
+"""Name of each case, and the case."""
 
 
 @dataclass(frozen=True)
@@ -46,25 +50,22 @@ def measure_mask(mask: Labelmap, truth: Labelmap, volume: Volume, labels: Mappin
     return Measured({label: dice(*pair) for label, pair in pairs.items()}, surface)
 
 
-def measure(
-    segmenter: Segmenter, cases: Sequence[tuple[str, Volume, Labelmap]], progress: Progress = no_progress
-) -> dict[str, Measured]:
-    """Case name -> agreement of the automatic mask with the true labels.
+def measure(segmenter: Segmenter, cases: NamedCases, progress: Progress = no_progress) -> dict[str, Measured]:
+    """Case name -> agreement of the automatic mask with the true labels, of those that were annotated.
 
     Args:
         segmenter: as it stands.
-        cases: (name, image, true labels in the image's own grid).
+        cases: name and case.
         progress: called after each case.
     """
     found: dict[str, Measured] = {}
-    for done, (name, volume, truth) in enumerate(cases, start=1):
-        found[name] = measure_mask(segmenter.segment(volume), truth, volume, segmenter.labels)
+    for done, (name, case) in enumerate(cases, start=1):
+        volume, truth, annotated = Case(*case)
+        found[name] = measure_mask(segmenter.segment(volume), truth, volume, of_values(segmenter.labels, annotated))
         progress(done / len(cases))
     return found
 
 
-def evaluate(
-    segmenter: Segmenter, cases: Sequence[tuple[str, Volume, Labelmap]], progress: Progress = no_progress
-) -> dict[str, dict[str, float]]:
+def evaluate(segmenter: Segmenter, cases: NamedCases, progress: Progress = no_progress) -> dict[str, dict[str, float]]:
     """Case name -> label name -> volumetric Dice; see :func:`measure`."""
     return {name: found.dice for name, found in measure(segmenter, cases, progress).items()}

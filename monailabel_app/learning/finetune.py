@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 from fed_backend.payload import Tensors
 from fed_backend.plan import TrainingSpec
 from monailabel_app.errors import AdapterError, Conflict
-from monailabel_app.imaging.volume import Volume
-from monailabel_app.models.base import Labelmap, Progress, Segmenter, no_progress
+from monailabel_app.models.base import Cases, Progress, Segmenter, no_progress
 
 __all__ = ["Finetuned", "finetune"]
 
@@ -35,7 +34,7 @@ class Finetuned:
 
 def finetune(
     segmenter: Segmenter,
-    cases: Sequence[tuple[Volume, Labelmap]],
+    cases: Cases,
     training: TrainingSpec,
     *,
     seed: int,

@@ -9,9 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["binary_loss", "class_loss", "soft_dice"]
+__all__ = ["annotated_logits", "binary_loss", "class_loss", "soft_dice"]
 
 SMOOTH = 1.0
+
+_NEVER = -1e9
+"""A logit whose probability is 0; not infinite, so that no product with it is undefined."""
 
 
 def soft_dice(probability: Tensor, target: Tensor, dims: tuple[int, ...]) -> Tensor:
@@ -31,6 +34,29 @@ def class_loss(logits: Tensor, target: Tensor) -> Tensor:
     entropy = -(target * log_probability).sum(dim=1).mean()
     dims = (0, *range(2, logits.ndim))
     return entropy + 1 - soft_dice(log_probability.exp(), target, dims)[1:].mean()
+
+
+def annotated_logits(logits: Tensor, unknown: Tensor) -> Tensor:
+    """Let the classes that nobody annotated be part of the background: their probabilities are added to it.
+
+    So a loss says nothing about where they are, and a voxel that shows one is not taught to be background
+    (marginal loss; Shi et al., "Marginal loss and exclusion loss for partially supervised multi-organ
+    segmentation", Medical Image Analysis 2021, eq. 3).
+
+    Args:
+        logits: [b, 1 + labels, ...], background first.
+        unknown: [b, 1 + labels] bool; never the background.
+
+    Returns:
+        The same shape; the same tensor where every class is annotated.
+    """
+    if not unknown.any():
+        return logits
+    apart = unknown.reshape(*unknown.shape, *[1] * (logits.ndim - 2))
+    elsewhere = ~apart
+    elsewhere[:, 0] = False
+    background = torch.logsumexp(logits.masked_fill(elsewhere, _NEVER), dim=1, keepdim=True)
+    return torch.cat([background, logits[:, 1:].masked_fill(apart[:, 1:], _NEVER)], dim=1)
 
 
 def binary_loss(logits: Tensor, target: Tensor) -> Tensor:

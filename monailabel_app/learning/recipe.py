@@ -15,7 +15,7 @@ ever trained is kept unless several patients speak against it. Chosen by experim
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
@@ -25,7 +25,7 @@ from fed_backend.plan import TrainingSpec
 from monailabel_app.imaging.volume import Array, Volume
 from monailabel_app.learning.evaluate import evaluate
 from monailabel_app.learning.finetune import Finetuned, finetune
-from monailabel_app.models.base import Labelmap, Progress, Segmenter, no_progress
+from monailabel_app.models.base import Cases, Labelmap, Progress, Segmenter, no_progress
 
 __all__ = ["KEEP", "REHEARSED", "TRUST", "Rehearsal", "learn_from", "rehearse", "with_steps"]
 
@@ -43,8 +43,6 @@ KEEP = 0.5
 
 LONGEST = 4
 """However many corrections there are, training takes at most so many times its basic steps."""
-
-Pairs = Sequence[tuple[Volume, Labelmap]]
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def with_steps(training: TrainingSpec, corrected: int) -> TrainingSpec:
 
 
 def rehearse(
-    segmenter: Segmenter, champion: Tensors, corrected: Pairs, uncorrected: Mapping[str, Volume], *, trained: bool
+    segmenter: Segmenter, champion: Tensors, corrected: Cases, uncorrected: Mapping[str, Volume], *, trained: bool
 ) -> Rehearsal:
     """Find out what of the champion to keep, and let it segment what nobody corrected.
 
@@ -90,7 +88,7 @@ def rehearse(
         trained: whether the champion ever learned anything, or is what a site starts with.
     """
     segmenter.load_adapter(champion)
-    scores = evaluate(segmenter, [(str(n), volume, mask) for n, (volume, mask) in enumerate(corrected)])
+    scores = evaluate(segmenter, [(str(n), case) for n, case in enumerate(corrected)])
     trust = fmean(fmean(labels.values()) for labels in scores.values())
     if trust < TRUST and (not trained or len(corrected) >= WITNESSES):
         return Rehearsal(trust=trust)
@@ -101,7 +99,7 @@ def rehearse(
 def learn_from(
     segmenter: Segmenter,
     champion: Tensors,
-    corrected: Pairs,
+    corrected: Cases,
     rehearsal: Rehearsal,
     training: TrainingSpec,
     *,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,29 @@ from fed_backend.payload import Tensors
 from fed_backend.plan import ModelSpec
 from monailabel_app.imaging.volume import Volume
 
-__all__ = ["Answer", "Labelmap", "Objective", "Progress", "Prompts", "Segmenter", "no_progress"]
+__all__ = ["Answer", "Case", "Cases", "Labelmap", "Objective", "Progress", "Prompts", "Segmenter", "no_progress"]
 
 Labelmap = npt.NDArray[np.uint8]
 """[i, j, k] voxel labels of the image's own grid; 0 is background."""
+
+
+class Case(NamedTuple):
+    """An image with the labels that somebody drew, to learn from or to be judged by.
+
+    Attributes:
+        volume: the image.
+        labels: in its own grid.
+        annotated: voxel values of the labels that were annotated; ``None`` for all of the schema. Of the
+            others nothing is known: a voxel without an annotated label may be background or any of them.
+    """
+
+    volume: Volume
+    labels: Labelmap
+    annotated: frozenset[int] | None = None
+
+
+Cases = Sequence[Case | tuple[Volume, Labelmap]]
+"""Cases; a plain pair is annotated with all labels."""
 
 Progress = Callable[[float], None]
 """Called with the finished share, 0..1; raises ``Cancelled`` to stop the work."""
@@ -128,7 +147,7 @@ class Segmenter(Protocol):
 
     def train_steps(
         self,
-        cases: Sequence[tuple[Volume, Labelmap]],
+        cases: Cases,
         *,
         steps: int,
         batch_size: int,
@@ -140,7 +159,7 @@ class Segmenter(Protocol):
         """Fine-tune the adapter in place; yields the loss after each step."""
         ...
 
-    def objective(self, cases: Sequence[tuple[Volume, Labelmap]], *, batch_size: int, seed: int) -> Objective:
+    def objective(self, cases: Cases, *, batch_size: int, seed: int) -> Objective:
         """What :meth:`train_steps` minimises."""
         ...
 

@@ -18,7 +18,7 @@ from fed_backend.plan import LabelSchema, ModelSpec
 from monailabel_app.errors import GeometryError, LabelError, SiteError
 from monailabel_app.imaging.volume import Volume
 from monailabel_app.models.adapter import Adapter
-from monailabel_app.models.base import Labelmap, Progress, Prompts, no_progress
+from monailabel_app.models.base import Cases, Labelmap, Progress, Prompts, no_progress
 from monailabel_app.models.embeddings import EmbeddingCache
 from monailabel_app.models.lora import adapt
 from monailabel_app.models.prompting import SlicePrompt, decode, mask_prompts, sparse_tokens
@@ -92,7 +92,7 @@ class SamSegmenter:
 
     def train_steps(
         self,
-        cases: Sequence[tuple[Volume, Labelmap]],
+        cases: Cases,
         *,
         steps: int,
         batch_size: int,
@@ -113,7 +113,7 @@ class SamSegmenter:
         )
         self._cache.clear()
 
-    def objective(self, cases: Sequence[tuple[Volume, Labelmap]], *, batch_size: int, seed: int) -> SamObjective:
+    def objective(self, cases: Cases, *, batch_size: int, seed: int) -> SamObjective:
         values = [self.labels[name] for name in self._names]
         return SamObjective(
             self._network,

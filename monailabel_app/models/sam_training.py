@@ -69,12 +69,12 @@ class SamObjective:
         return self.loss(self.logits(batch), batch)
 
     def draw(self) -> SamBatch:
-        drawn = [example.draw(index) for example, index in balanced(self._examples, self._batch_size, self._rng)]
-        images = torch.stack([image for image, _ in drawn])
-        targets = torch.stack([target for _, target in drawn])
+        drawn = [(e, *e.draw(index)) for e, index in balanced(self._examples, self._batch_size, self._rng)]
+        images = torch.stack([image for _, image, _ in drawn])
+        targets = torch.stack([target for _, _, target in drawn])
         images, targets = augment(images, targets, self._rng, mirror=self._mirror)
         shown = self._network.preprocess(images.clamp(0, 1) * 255)  # type: ignore[operator]
-        rows, prompts, labels = self._requests(targets)
+        rows, prompts, labels = self._requests(targets, [e.unknown[1:] for e, _, _ in drawn])
         return SamBatch(shown, targets, rows, prompts, labels)
 
     def logits(self, batch: SamBatch) -> Tensor:
@@ -100,12 +100,13 @@ class SamObjective:
         truth = F.interpolate(batch.targets[batch.rows], size=logits.shape[-2:], mode="area")
         return truth[torch.arange(len(batch.rows)), torch.tensor(batch.labels) + 1]
 
-    def _requests(self, targets: Tensor) -> tuple[list[int], list[SlicePrompt], list[int]]:
-        """(image, prompt, label) of every mask to predict."""
+    def _requests(self, targets: Tensor, unknown: Sequence[Tensor]) -> tuple[list[int], list[SlicePrompt], list[int]]:
+        """(image, prompt, label) of every mask to predict; none of a label that nobody annotated."""
         rows, prompts, labels = [], [], []
         for row, target in enumerate(targets):
             solid = (target[1:] > 0.5).numpy()
-            for label, mask in enumerate(solid):
+            for label in (~unknown[row]).nonzero().flatten().tolist():
+                mask = solid[label]
                 rows.append(row)
                 prompts.append(SlicePrompt())
                 labels.append(label)

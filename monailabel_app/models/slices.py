@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from monailabel_app.imaging.intensity import Window, luminance, window_of
 from monailabel_app.imaging.orient import Stack, stack_of
 from monailabel_app.imaging.volume import Array, Volume
-from monailabel_app.models.base import Labelmap
+from monailabel_app.models.base import Case, Cases, Labelmap
 
 __all__ = ["Example", "Fit", "Slices", "examples_of", "one_hot"]
 
@@ -120,13 +120,21 @@ class Example:
     """One training case: its slices as the network sees them, its labels at full resolution.
 
     Labels are scaled only when drawn, as area shares of each label (soft targets), so thin
-    structures do not vanish.
+    structures do not vanish. Those that nobody annotated are left out of the targets.
+
+    Attributes:
+        unknown: [1 + labels] bool, which labels nobody annotated here.
     """
 
-    def __init__(self, slices: Slices, labels: Labelmap, values: list[int]) -> None:
+    def __init__(
+        self, slices: Slices, labels: Labelmap, values: list[int], annotated: frozenset[int] | None = None
+    ) -> None:
         self.slices = slices
         self.values = values
         self.labels = np.ascontiguousarray(slices.stack.apply(labels))
+        self.unknown = torch.tensor([False, *(annotated is not None and value not in annotated for value in values)])
+        if annotated is not None:
+            self.labels = np.where(np.isin(self.labels, list(annotated)), self.labels, 0)
         self.images = torch.cat([slices.images(part).half() for part in slices.chunks(1)])
         self.with_label = {value: np.flatnonzero((self.labels == value).any(axis=(1, 2))) for value in values}
         self.with_label = {value: found for value, found in self.with_label.items() if found.size}
@@ -138,9 +146,7 @@ class Example:
         return self.images[index].float(), target
 
 
-def examples_of(
-    cases: Sequence[tuple[Volume, Labelmap]], slices: Callable[[Volume], Slices], values: list[int]
-) -> list[Example]:
+def examples_of(cases: Cases, slices: Callable[[Volume], Slices], values: list[int]) -> list[Example]:
     """Training cases as examples; a case that is listed several times, to be drawn more often, is held once.
 
     Args:
@@ -149,7 +155,8 @@ def examples_of(
         values: voxel values of the labels.
     """
     made: dict[tuple[int, int], Example] = {}
-    for volume, labels in cases:
-        if (id(volume), id(labels)) not in made:
-            made[id(volume), id(labels)] = Example(slices(volume), labels, values)
-    return [made[id(volume), id(labels)] for volume, labels in cases]
+    known = [Case(*case) for case in cases]
+    for case in known:
+        if (id(case.volume), id(case.labels)) not in made:
+            made[id(case.volume), id(case.labels)] = Example(slices(case.volume), case.labels, values, case.annotated)
+    return [made[id(case.volume), id(case.labels)] for case in known]

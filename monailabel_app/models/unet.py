@@ -19,7 +19,7 @@ from fed_backend.plan import LabelSchema, ModelSpec
 from monailabel_app.errors import SiteError
 from monailabel_app.imaging.volume import Volume
 from monailabel_app.models.adapter import Adapter, normal_like
-from monailabel_app.models.base import Labelmap, Progress, Prompts, no_progress
+from monailabel_app.models.base import Cases, Labelmap, Progress, Prompts, no_progress
 from monailabel_app.models.slices import Slices, examples_of
 from monailabel_app.models.steps import descend, may_mirror
 from monailabel_app.models.unet_training import UNetObjective, as_cube, standard
@@ -113,7 +113,7 @@ class UNetSegmenter:
 
     def train_steps(
         self,
-        cases: Sequence[tuple[Volume, Labelmap]],
+        cases: Cases,
         *,
         steps: int,
         batch_size: int,
@@ -132,7 +132,7 @@ class UNetSegmenter:
             proximal=proximal,
         )
 
-    def objective(self, cases: Sequence[tuple[Volume, Labelmap]], *, batch_size: int, seed: int) -> UNetObjective:
+    def objective(self, cases: Cases, *, batch_size: int, seed: int) -> UNetObjective:
         return UNetObjective(
             self._network,
             examples_of(cases, lambda volume: Slices(volume, self.spec.image_size), self._values),

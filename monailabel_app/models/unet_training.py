@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from monailabel_app.learning.augment import augment
-from monailabel_app.learning.losses import class_loss
+from monailabel_app.learning.losses import annotated_logits, class_loss
 from monailabel_app.models.sampling import balanced
 from monailabel_app.models.slices import Example, Slices, one_hot
 
@@ -20,10 +20,12 @@ __all__ = ["UNetBatch", "UNetObjective", "as_cube", "standard"]
 
 @dataclass(frozen=True)
 class UNetBatch:
-    """Images [b, 1, ...] as the network sees them, and targets [b, classes, ...] that sum to 1."""
+    """Images [b, 1, ...] as the network sees them, targets [b, classes, ...] that sum to 1, and which classes
+    nobody annotated, [b, classes] bool."""
 
     images: Tensor
     targets: Tensor
+    unknown: Tensor
 
 
 class UNetObjective:
@@ -70,11 +72,11 @@ class UNetObjective:
         targets = torch.stack([target for _, _, target in drawn])
         images, targets = augment(images, targets, rng, mirror=self._mirror)
         shown = [standard(e.slices, image) for (e, _, _), image in zip(drawn, images, strict=True)]
-        return UNetBatch(torch.stack(shown), targets)
+        return UNetBatch(torch.stack(shown), targets, torch.stack([example.unknown for example, _, _ in drawn]))
 
     def logits(self, batch: UNetBatch) -> Tensor:
-        logits: Tensor = self._network(batch.images)
-        return logits
+        """What is not annotated counts as background, so that nothing is learned about it."""
+        return annotated_logits(self._network(batch.images), batch.unknown)
 
     def loss(self, logits: Tensor, batch: UNetBatch) -> Tensor:
         return class_loss(logits, batch.targets)

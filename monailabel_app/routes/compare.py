@@ -12,7 +12,7 @@ from monailabel_app.errors import SiteError
 from monailabel_app.imaging.volume import Volume
 from monailabel_app.inference.compare import compare, difference
 from monailabel_app.middleware import check_id
-from monailabel_app.models.base import Labelmap
+from monailabel_app.models.base import Case, Labelmap
 from monailabel_app.routes.access import Annotator, CurrentSite, Reviewer
 from monailabel_app.routes.files import mask_bytes
 from monailabel_app.state.version_files import export_version, import_version
@@ -74,7 +74,7 @@ def _masks(site: Site, case: str, one: str, two: str) -> tuple[Volume, Labelmap,
     return first.volume, first.labelmap, second.labelmap
 
 
-def _truth(site: Site, case: str) -> Labelmap | None:
+def _truth(site: Site, case: str) -> Case | None:
     corrections = site.context.state.corrections
     usable = corrections.usable([c for c in corrections.list() if c.case == case][-1:])
-    return corrections.load(usable[0])[1] if usable else None
+    return corrections.load(usable[0]) if usable else None

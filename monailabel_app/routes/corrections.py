@@ -23,6 +23,7 @@ _SHOWN = (
     "version_shown",
     "dice_shown",
     "part",
+    "annotated",
     "prompts",
     "image_sha256",
     "mask_sha256",

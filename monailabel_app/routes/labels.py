@@ -33,12 +33,14 @@ class SaveParams(BaseModel):
     Attributes:
         author: who drew it; a site with users takes the caller instead.
         seconds: time spent on it.
+        annotated: names of the labels that it annotates; what the site annotates where left out.
     """
 
     model_config = ConfigDict(extra="allow")
 
     author: str | None = Field(default=None, max_length=200)
     seconds: float | None = Field(default=None, ge=0, le=1e7, allow_inf_nan=False)
+    annotated: list[str] | None = Field(default=None, max_length=255)
 
 
 @router.put("/label", summary="Save Finished Label")
@@ -56,7 +58,7 @@ def save_label(
         NotFound: no such image.
         ImageError: the mask cannot be read.
         GeometryError: its grid is not the image's.
-        LabelError: values outside the schema.
+        LabelError: values or annotated labels outside the schema.
     """
     path = site.datastore.path_of(check_id(image, "image"))
     tag = check_id(tag or FINAL, "tag")
@@ -68,7 +70,9 @@ def save_label(
     info = {**values, "author": author, "user": user.name}
     with received(label, site.incoming, "label") as mask:
         if tag == FINAL:
-            extra = _correct(site, Submission(image, path, mask, author, seconds=saved.seconds), info)
+            annotated = site.settings.annotates if saved.annotated is None else saved.annotated
+            submission = Submission(image, path, mask, author, seconds=saved.seconds, annotated=annotated)
+            extra = _correct(site, submission, info)
         else:
             kept = mask.with_name("kept.nii.gz")
             _conform(site, path, mask, kept)

@@ -8,6 +8,7 @@ the rest of an interrupted submission, removed when the server opens the site.
 
 from __future__ import annotations
 
+import json
 import secrets
 import shutil
 import sqlite3
@@ -18,9 +19,9 @@ from pathlib import Path
 from fed_backend.plan import LabelSchema
 from monailabel_app.errors import ImageError, NotFound, SiteError, StateError
 from monailabel_app.imaging.files import check_labels, conform_mask, read_mask, read_volume, write_mask
-from monailabel_app.imaging.volume import Volume
+from monailabel_app.labels import chosen_labels
 from monailabel_app.learning.dice import dice
-from monailabel_app.models.base import Labelmap
+from monailabel_app.models.base import Case, Labelmap
 from monailabel_app.state.database import Database
 from monailabel_app.state.files import clean_temporaries, create_folder, inside, sha256_of, utc_now
 from monailabel_app.state.prompts import PromptStore
@@ -42,6 +43,8 @@ class Submission:
         author: who submits it.
         patient: who is imaged; ``None`` takes the case id.
         seconds: time that the annotator worked on it, if known.
+        annotated: labels that it annotates; of the others nothing is known, whatever the mask shows.
+            ``None`` for all.
     """
 
     case: str
@@ -50,11 +53,15 @@ class Submission:
     author: str
     patient: str | None = None
     seconds: float | None = None
+    annotated: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
 class Correction:
-    """A stored correction. Digests are SHA-256 of the files; ``prompts`` counts prompts given."""
+    """A stored correction. Digests are SHA-256 of the files; ``prompts`` counts prompts given.
+
+    ``annotated`` is label -> voxel value of what was annotated, ``None`` for the whole schema.
+    """
 
     id: str
     case: str
@@ -69,6 +76,7 @@ class Correction:
     dice_shown: float | None
     prompts: int
     part: Part
+    annotated: dict[str, int] | None = None
 
 
 class Corrections:
@@ -106,7 +114,7 @@ class Corrections:
         Raises:
             ImageError: the mask or image cannot be read.
             GeometryError: the mask's grid is not the image's.
-            LabelError: a voxel value that the schema does not know.
+            LabelError: a voxel value, or an annotated label, that the schema does not know.
             NotFound: the image lies outside the folder of studies.
             StateError: the disk refuses.
             In every case the site's state is as it was.
@@ -118,6 +126,7 @@ class Corrections:
         image = read_volume(submission.image)
         labelmap = conform_mask(read_mask(submission.mask), image)
         check_labels(labelmap, labels)
+        annotated = chosen_labels(submission.annotated, labels)
         image_sha256 = sha256_of(submission.image)
         shown = self._prompts.shown(submission.case)
         if shown is not None and shown.labelmap.shape != labelmap.shape:
@@ -143,8 +152,9 @@ class Corrections:
             "model_shown": shown.model if shown else None,
             "version_shown": shown.version if shown else None,
             "shown_sha256": sha256_of(stored / "shown.nii.gz") if shown else None,
-            "dice_shown": _mean_dice(shown.labelmap, labelmap, labels) if shown else None,
+            "dice_shown": _mean_dice(shown.labelmap, labelmap, annotated) if shown else None,
             "prompts": len(self._prompts.pending(submission.case)),
+            "annotated": None if annotated == labels else json.dumps(annotated),
         }
         try:
             with self._database.transaction():
@@ -215,7 +225,7 @@ class Corrections:
             )
         return path
 
-    def load(self, correction: Correction) -> tuple[Volume, Labelmap]:
+    def load(self, correction: Correction) -> Case:
         """Image and submitted mask of a correction, for training or evaluation.
 
         Raises:
@@ -224,7 +234,8 @@ class Corrections:
         """
         path = self._image(correction)
         image = read_volume(path)
-        return image, conform_mask(read_mask(self.mask(correction)), image)
+        annotated = None if correction.annotated is None else frozenset(correction.annotated.values())
+        return Case(image, conform_mask(read_mask(self.mask(correction)), image), annotated)
 
     def usable(self, corrections: Sequence[Correction]) -> Sequence[Correction]:
         """Those whose image is still the one that was corrected and whose mask is whole."""
@@ -272,7 +283,8 @@ _USED = (
 
 
 def _correction(row: sqlite3.Row) -> Correction:
-    return Correction(**{name: row[name] for name in Correction.__dataclass_fields__})
+    fields = {name: row[name] for name in Correction.__dataclass_fields__}
+    return Correction(**{**fields, "annotated": json.loads(row["annotated"]) if row["annotated"] else None})
 
 
 def _mean_dice(shown: Labelmap, submitted: Labelmap, labels: LabelSchema) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -12,7 +12,7 @@ from fed_backend.plan import TrainingSpec
 from monailabel_app.errors import AdapterError
 from monailabel_app.imaging.volume import Volume
 from monailabel_app.learning.finetune import finetune
-from monailabel_app.models.base import Labelmap, Progress, Segmenter, no_progress
+from monailabel_app.models.base import Cases, Progress, Segmenter, no_progress
 
 __all__ = ["Score", "SiteHalf", "Work"]
 
@@ -40,7 +40,7 @@ class Work:
     """
 
     segmenter: Segmenter
-    cases: Sequence[tuple[Volume, Labelmap]]
+    cases: Cases
     seed: int
     steps: int
     progress: Progress = no_progress

@@ -58,7 +58,7 @@ class ThreeModels:
         selector = self._selector()
         training = SelectorTraining(selector, learning_rate=self._settings.selector_rate)
         training.write(start)
-        slices = seen_by_selector([volume for volume, _ in work.cases])
+        slices = seen_by_selector([case[0] for case in work.cases])
         for _ in range(self._settings.selector_steps):
             training.step(slices, self._own)
         return {

@@ -28,7 +28,7 @@ from monailabel_app.learning.meter import Meter, Pace
 from monailabel_app.learning.rules import site_rule
 from monailabel_app.learning.setup import LearnerSetup
 from monailabel_app.learning.tasks.judging import CrossScores, Judge, Judged, judgement
-from monailabel_app.models.base import Labelmap, Progress, Segmenter
+from monailabel_app.models.base import Case, Progress, Segmenter
 from monailabel_app.models.registry import build_segmenter
 from monailabel_app.state.corrections import Correction
 from monailabel_app.state.files import sha256_of
@@ -129,7 +129,7 @@ class Workbench:
         done = finetune(segmenter, cases, training, seed=seed, progress=progress, on_loss=meter.losses.append)
         return done.tensors, self.figures(job, done)
 
-    def load(self, corrections: Sequence[Correction]) -> list[tuple[Volume, Labelmap]]:
+    def load(self, corrections: Sequence[Correction]) -> list[Case]:
         """Images with their corrected masks."""
         return [self.state.corrections.load(correction) for correction in corrections]
 

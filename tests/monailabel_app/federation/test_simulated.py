@@ -25,7 +25,7 @@ def simulated(site: SiteOnDisk, plan: Plan) -> ModelSite:
     """The same site in memory, with the cases as the real one stores them."""
 
     def part(name: str) -> list[Case]:
-        return [(c.case, *site.state.corrections.load(c)) for c in site.state.corrections.newest(name)]
+        return [(c.case, *site.state.corrections.load(c)[:2]) for c in site.state.corrections.newest(name)]
 
     return ModelSite(site.name, plan, build_segmenter(UNET, LABELS), part("train"), part("validation"))
 

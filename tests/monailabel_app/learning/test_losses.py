@@ -8,7 +8,7 @@ import torch
 
 from monailabel_app.learning.augment import augment, intensity, move
 from monailabel_app.learning.dice import dice
-from monailabel_app.learning.losses import binary_loss, class_loss, soft_dice
+from monailabel_app.learning.losses import annotated_logits, binary_loss, class_loss, soft_dice
 from monailabel_app.models.steps import may_mirror
 
 
@@ -51,6 +51,29 @@ def test_binary_loss_is_cross_entropy_plus_dice_of_each_mask() -> None:
     entropy = -(t * np.log(p) + (1 - t) * np.log(1 - p)).mean()
     overlap = [(2 * (x * y).sum() + 1) / (x.sum() + y.sum() + 1) for x, y in zip(p, t, strict=True)]
     assert float(binary_loss(logits, target)) == pytest.approx(entropy + 1 - np.mean(overlap))
+
+
+def test_what_nobody_annotated_is_part_of_the_background() -> None:
+    rng = np.random.default_rng(1)
+    logits = torch.from_numpy(rng.normal(size=(2, 4, 5)))
+    unknown = torch.tensor([[False, False, True, True], [False, False, False, False]])
+    p = torch.softmax(logits, 1)
+    merged = torch.softmax(annotated_logits(logits, unknown), 1)
+    assert torch.allclose(merged[0, 0], p[0, 0] + p[0, 2] + p[0, 3])
+    assert torch.allclose(merged[0, 1], p[0, 1])
+    assert not merged[0, 2:].any()
+    assert torch.equal(merged[1], p[1])
+
+
+def test_a_loss_says_nothing_about_where_an_unannotated_label_is() -> None:
+    logits = torch.randn(1, 3, 6, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    target = torch.tensor([[1.0, 1, 1, 0, 0, 1], [0, 0, 0, 1, 1, 0], [0] * 6])[None]
+    loss = class_loss(annotated_logits(logits, torch.tensor([[False, False, True]])), target)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    share = torch.softmax(logits[:, [0, 2]], 1)
+    total = gradient[:, 0] + gradient[:, 2]
+    assert torch.allclose(gradient[:, 2], share[:, 1] * total, atol=1e-7)  # as much as it is there already
+    assert gradient.isfinite().all()
 
 
 def test_losses_fall_towards_the_truth() -> None:

@@ -12,6 +12,7 @@ from monailabel_app.errors import AdapterError, Cancelled, Conflict
 from monailabel_app.imaging.volume import Volume
 from monailabel_app.learning.evaluate import evaluate
 from monailabel_app.learning.finetune import finetune
+from monailabel_app.models.base import Case as PartialCase
 from monailabel_app.models.base import Labelmap, Segmenter
 from monailabel_app.models.registry import build_segmenter
 
@@ -185,10 +186,40 @@ def test_proximal_pull_keeps_the_adapter_near_its_start(segmenter: Segmenter, ca
 def test_evaluation_names_cases_and_labels(segmenter: Segmenter, case: Case) -> None:
     volume, truth = case
     own = segmenter.segment(volume)
-    scores = evaluate(segmenter, [("right", volume, own), ("other", volume, truth)])
+    scores = evaluate(segmenter, [("right", (volume, own)), ("other", (volume, truth))])
     assert scores["right"] == {"core": 1.0, "oedema": 1.0}
     assert scores["other"].keys() == LABELS.keys()
     assert all(0 <= value <= 1 for value in scores["other"].values())
+
+
+def test_nothing_is_learned_of_labels_that_nobody_annotated(segmenter: Segmenter, case: Case) -> None:
+    volume, truth = case
+    (name, value), (_, other) = sorted(LABELS.items())
+    annotated = frozenset([value])
+    before, results = segmenter.adapter(), []
+    for labels in (truth, np.where(truth == other, 0, truth).astype(np.uint8)):
+        segmenter.load_adapter(before)
+        partial = PartialCase(volume, labels, annotated)
+        results.append(finetune(segmenter, [partial], TrainingSpec(steps=2, batch_size=2), seed=0).tensors)
+    assert all(np.array_equal(results[0][key], results[1][key]) for key in before)
+    assert evaluate(segmenter, [("case", PartialCase(volume, truth, annotated))])["case"].keys() == {name}
+
+
+@pytest.mark.slow
+def test_a_label_that_is_not_annotated_any_more_is_not_forgotten(case: Case) -> None:
+    segmenter = build_segmenter(ModelSpec(image_size=48, channels=(8, 16)), LABELS)
+    finetune(segmenter, [case], TrainingSpec(steps=120, batch_size=2, learning_rate=3e-3), seed=0)
+    learned, (name, value) = segmenter.adapter(), max(LABELS.items())
+    volume, truth = case
+    without = np.where(truth == value, 0, truth).astype(np.uint8)
+    further = TrainingSpec(steps=40, batch_size=2, learning_rate=3e-3)
+    scores = {}
+    for annotated in (None, frozenset(LABELS.values()) - {value}):
+        segmenter.load_adapter(learned)
+        finetune(segmenter, [PartialCase(volume, without, annotated)], further, seed=1)
+        scores[annotated] = evaluate(segmenter, [("case", case)])["case"][name]
+    assert scores.pop(None) < 0.3, "as background it is unlearned, so the test can fail"
+    assert min(scores.values()) > 0.7
 
 
 @pytest.mark.slow
@@ -196,5 +227,5 @@ def test_model_learns_to_segment(segmenter: Segmenter, case: Case) -> None:
     sam = segmenter.spec.name == "sam"  # a decoder that already segments wants a gentler rate
     training = TrainingSpec(steps=80 if sam else 120, batch_size=2, learning_rate=1e-3 if sam else 3e-3)
     finetune(segmenter, [case], training, seed=0)
-    scores = evaluate(segmenter, [("case", *case)])["case"]
+    scores = evaluate(segmenter, [("case", case)])["case"]
     assert min(scores.values()) > (0.5 if sam else 0.8), scores

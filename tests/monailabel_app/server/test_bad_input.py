@@ -151,6 +151,8 @@ def test_params_of_a_label(site: Any, tmp_path: Path) -> None:
     explained(site.save("ras", path, author="x" * 300), 400, "SiteError", "author")
     missing = requests.put(f"{site.url}/datastore/label", params={"image": "ras"}, timeout=30)
     explained(missing, 422, "ValidationError", "label")
+    explained(site.save("ras", path, annotated=["liver"]), 422, "LabelError", "'liver' is not in the schema")
+    explained(site.save("ras", path, annotated=[]), 422, "LabelError", "no label")
     explained(site.save("nobody", path), 404, "NotFound", "'nobody'")
 
 

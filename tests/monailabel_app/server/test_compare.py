@@ -52,3 +52,14 @@ def test_what_is_not_there_cannot_be_compared(site: Any, query: str) -> None:
     reply = site.get(f"/versions/compare?{query}")
     assert reply.status_code in (400, 404)
     assert reply.json()["hint"]
+
+
+def test_a_submission_that_annotates_one_label_is_judged_by_that_label(
+    site: Any, tmp_path: Path, truth: Callable[[str, Path, Path], Path]
+) -> None:
+    assert site.save("ras", truth("ras", site.studies, tmp_path), annotated=["oedema"]).status_code == 200
+    newest = site.get("/corrections?case=ras").json()["corrections"][-1]
+    assert newest["annotated"] == {"oedema": 2}
+    base = site.get("/versions?model=unet").json()["champion"]["unet"]
+    found = site.get(f"/versions/compare?case=ras&one={base}&two={base}").json()
+    assert set(found["dice"]) == {"oedema"}

@@ -141,6 +141,17 @@ def test_the_command_says_it_in_one_line_with_status_2(settings: SiteSettings) -
     assert "--port 0" in line
 
 
+@pytest.mark.slow
+def test_a_label_to_annotate_that_the_schema_lacks_is_told_at_the_start(settings: SiteSettings) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "monailabel_app", "site", "start", "--studies", settings.studies, "--name", "north",
+         "--state", settings.state, "--port", "0", "--annotates", "tumour, liver"],
+        capture_output=True, text=True, timeout=120, cwd=Path(__file__).resolve().parents[3],
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert "error: label 'liver' is not in the schema" in result.stderr
+
+
 def test_wrong_labels_end_the_command_with_status_2(tmp_path: Path) -> None:
     result = CliRunner().invoke(site, ["start", "--studies", str(tmp_path), "--name", "a", "--labels", "x=900"])
     assert result.exit_code == 2

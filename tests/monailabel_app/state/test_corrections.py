@@ -13,7 +13,7 @@ import pytest
 from monailabel_app.errors import GeometryError, ImageError, LabelError, NotFound, SiteError, StateError
 from monailabel_app.imaging.files import read_mask
 from monailabel_app.models.base import Prompts
-from monailabel_app.state.corrections import Submission
+from monailabel_app.state.corrections import Correction, Submission
 from monailabel_app.state.site import SiteState
 
 LABELS = {"tumour": 1}
@@ -40,6 +40,40 @@ def test_a_correction_keeps_mask_shown_prompts_author_and_digests(state: SiteSta
     assert state.prompts.of_correction(kept.id)[0]["foreground"] == [[12, 13, 2]]
     np.testing.assert_array_equal(state.corrections.load(kept)[1], truth(images, "case1"))
     assert (state.folder / "corrections" / kept.id / "shown.nii.gz").is_file()
+
+
+TWO = {"tumour": 1, "oedema": 2}
+
+
+def partly(state: SiteState, images: Any, annotated: list[str] | None, mask: np.ndarray) -> Correction:
+    path = images.mask("partly", mask)
+    return state.corrections.submit(Submission("a", images.add("a"), path, "ann", annotated=annotated), TWO)
+
+
+def test_of_labels_that_were_not_annotated_a_correction_says_nothing(state: SiteState, images: Any) -> None:
+    images.add("a")
+    mask = truth(images, "a")
+    state.prompts.record_shown("a", "unet", "unet-0000-aaaaaa", mask)
+    mixed = np.where(mask > 0, mask, 2).astype(np.uint8)  # whatever a model put there, nobody looked at it
+    kept = partly(state, images, ["tumour"], mixed)
+    assert kept.annotated == {"tumour": 1}
+    assert kept.dice_shown == 1.0
+    loaded = state.corrections.load(kept)
+    assert loaded.annotated == frozenset({1})
+    np.testing.assert_array_equal(loaded.labels, mixed)
+    everything = partly(state, images, ["oedema", "tumour"], mixed)
+    assert everything.annotated is None
+    assert state.corrections.load(everything).annotated is None
+
+
+@pytest.mark.parametrize(("annotated", "said"), [(["liver"], "'liver' is not in the schema"), ([], "no label")])
+def test_an_annotated_label_must_be_in_the_schema(
+    state: SiteState, images: Any, annotated: list[str], said: str
+) -> None:
+    images.add("a")
+    with pytest.raises(LabelError, match=said):
+        partly(state, images, annotated, truth(images, "a"))
+    assert state.corrections.list() == []
 
 
 def test_prompts_and_mask_shown_belong_to_one_correction_only(state: SiteState, images: Any) -> None:
