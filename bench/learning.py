@@ -89,7 +89,7 @@ class Bench:
 
     def scores(self, tensors: Tensors, cases: list[Case]) -> Scores:
         self.segmenter.load_adapter(tensors)
-        return evaluate(self.segmenter, [(case.name, case.volume, case.mask) for case in cases])
+        return evaluate(self.segmenter, [(case.name, (case.volume, case.mask)) for case in cases])
 
     def dice(self, tensors: Tensors, cases: list[Case]) -> float:
         return fmean(found[LABEL] for found in self.scores(tensors, cases).values())
