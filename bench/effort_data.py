@@ -6,7 +6,6 @@ out from it, and ``lgg-5site`` as a whole.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from bench import lgg
 from monailabel_app.imaging.files import conform_mask, read_mask, read_volume
 from monailabel_app.imaging.intensity import window_of
 from monailabel_app.imaging.volume import Volume
@@ -94,8 +94,12 @@ def sites(data: Path, *, full: bool) -> list[Site]:
     folder = data / "lgg-5site"
     for place in ("CS", "DU", "FG", "HT") if full else ("FG",):
         if (folder / place).is_dir():
-            parts = _split(folder, place)
-            found.append(Site(f"lgg-5site/{place}", {"tumour": 1}, parts["train"], parts["val"] + parts["test"]))
+            parts = lgg.load(folder, place)[place]
+            corrected, measured = (
+                [Case(one.volume, one.mask) for one in chosen]
+                for chosen in (parts["train"], parts["val"] + parts["test"])
+            )
+            found.append(Site(f"lgg-5site/{place}", {"tumour": 1}, corrected, measured))
     return found
 
 
@@ -130,16 +134,6 @@ def _axis(volume: Volume) -> int:
         return 2
     spacing, shape = volume.spacing, volume.shape
     return int(np.argmax(spacing)) if max(spacing) > 1.2 * min(spacing) else int(np.argmin(shape))
-
-
-def _split(folder: Path, place: str) -> dict[str, list[Case]]:
-    parts: dict[str, list[Case]] = {"train": [], "val": [], "test": []}
-    with (folder / "split.csv").open(newline="", encoding="utf-8") as file:
-        rows = sorted((row for row in csv.DictReader(file) if row["site"] == place), key=lambda row: row["case"])
-    for row in rows:
-        image, label = (folder / place / kind / f"{row['case']}.nii.gz" for kind in ("images", "labels"))
-        parts[row["part"]].append(_read(image, label, binary=True))
-    return parts
 
 
 def _read(image: Path, label: Path, *, binary: bool) -> Case:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
-from monailabel_app.imaging.files import conform_mask, read_mask, read_volume
-from monailabel_app.imaging.volume import Volume
+from bench.lgg import Patient as Case
+from bench.lgg import Sites, load
 from monailabel_app.models.base import Labelmap
 
 __all__ = ["POLICIES", "Case", "Sites", "load_sites", "with_policy"]
@@ -20,43 +18,9 @@ __all__ = ["POLICIES", "Case", "Sites", "load_sites", "with_policy"]
 _STEPS = 2
 
 
-@dataclass(frozen=True)
-class Case:
-    """One patient: image and true mask (0 or 1) in the image's own grid."""
-
-    name: str
-    volume: Volume
-    mask: Labelmap
-
-
-Sites = dict[str, dict[str, list[Case]]]
-"""Site -> part (``train``, ``val``, ``test``) -> cases, by name."""
-
-
-def load_sites(folder: Path, chosen: set[str] | None = None) -> Sites:
-    """Read ``<site>/images``, ``<site>/labels`` and ``split.csv`` (site, case, part).
-
-    Args:
-        folder: the data set.
-        chosen: sites to read; all with a training part where left out.
-    """
-    with (folder / "split.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    training = {row["site"] for row in rows if row["part"] == "train"}
-    sites: Sites = {}
-    for row in sorted(rows, key=lambda row: row["case"]):
-        if row["site"] in (chosen or training):
-            part = sites.setdefault(row["site"], {"train": [], "val": [], "test": []})
-            part[row["part"]].append(_read(folder / row["site"], row["case"]))
-    return sites
-
-
-def _read(site: Path, case: str) -> Case:
-    (image,) = (site / "images").glob(f"{case}.*")
-    (label,) = (site / "labels").glob(f"{case}.*")
-    volume = read_volume(image)
-    mask = (conform_mask(read_mask(label), volume) > 0).astype(np.uint8)
-    return Case(case, volume, mask)
+def load_sites(folder: Path) -> Sites:
+    """The sites with a training part; see :func:`bench.lgg.load`."""
+    return {site: parts for site, parts in load(folder).items() if "train" in parts}
 
 
 def _in_plane(operation: Callable[..., Any]) -> Callable[[Labelmap], Labelmap]:
