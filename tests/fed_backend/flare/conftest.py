@@ -12,13 +12,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from in_process import NAMES, PLAN, Federation, Site
-from running import RunningFederation
+from running import OTHERS, RunningFederation
 
 
 @pytest.fixture(scope="module")
 def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFederation]:
     """A hub and three sites with their couriers as real processes over real TLS."""
-    running = RunningFederation(tmp_path_factory.mktemp("federation"), ["north", "south", "west"])
+    running = RunningFederation(tmp_path_factory.mktemp("federation"), ["north", "south", "west"], alternatives=OTHERS)
     try:
         running.start_all()
         yield running

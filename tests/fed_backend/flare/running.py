@@ -22,6 +22,7 @@ from fed_backend.flare.authority import Authority
 from fed_backend.flare.joining import accept, complete, request_file
 from fed_backend.flare.processes import stop_tree
 from fed_backend.flare.provisioning import provision
+from fed_backend.methods.fedsm import fedsm_layout
 from fed_backend.plan import Plan, parse_plan
 
 HERE = Path(__file__).parent
@@ -30,6 +31,20 @@ T = TypeVar("T")
 
 ADAPTER = {f"blocks.{i}.weight": [64, 64] for i in range(24)}
 """0.4 MB of float32."""
+
+
+_BLOCKS = {name: ADAPTER[name] for name in list(ADAPTER)[:2]}
+_LORA = {f"blocks.{i}.attn.qkv.lora_{half}": shape for i in (0, 1) for half, shape in (("A", (4, 64)), ("B", (96, 4)))}
+_SELECTOR = {"conv.weight": (4, 1, 3, 3), "head.weight": (3, 4), "head.bias": (3,)}
+
+OTHERS: list[dict[str, Any]] = [
+    {"name": "fedsca", "settings": {"tau": 0.5}},
+    {"name": "fedprox", "settings": {"mu": 0.01}},
+    {"name": "fedbn", "settings": {"local": "blocks.0.*"}},
+    {"name": "pfedsam", "settings": {"shared": "*.lora_A,*.lora_B"}, "adapter": _LORA},
+    {"name": "fedsm", "settings": {"sites": "north,south,west"}, "adapter": fedsm_layout(_BLOCKS, _SELECTOR)},
+]
+"""Every method that a hub coordinates, beside FedAvg, for the sites north, south and west."""
 
 
 def flare_plan(**changes: Any) -> Plan:

@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 
 from fed_backend.methods import build_method
+from fed_backend.methods.fedsm import SECOND_MOMENT, SELECTOR_STEPS
 from fed_backend.payload import PayloadHeader, Tensors, check, decode, encode, read_header
 from fed_backend.plan import load_plan
 
@@ -104,7 +105,11 @@ class Peer:
                 examples=int(settings["examples"]),
                 parent_sha256=hashlib.sha256(data).hexdigest(),
             )
-            self.replies[key] = encode(update, {n: t + np.float32(add) + noise[n] for n, t in start.items()})
+            trained = {n: t + np.float32(add) + noise[n] for n, t in start.items()}
+            never_below_zero = (SECOND_MOMENT, SELECTOR_STEPS)
+            self.replies[key] = encode(
+                update, {n: np.abs(t) if n.startswith(never_below_zero) else t for n, t in trained.items()}
+            )
             self.training.clear()
         return self.replies[key]
 

@@ -83,6 +83,31 @@ class InProcess:
         return {}
 
 
+@pytest.mark.parametrize(
+    ("method", "tensors", "alike"),
+    [("fedprox", 24, True), ("fedbn", 23, True), ("pfedsam", 4, True), ("fedsm", 14, False)],
+)
+def test_every_method_gives_the_tensors_of_the_simulation(
+    federation: RunningFederation, method: str, tensors: int, alike: bool
+) -> None:
+    for site in federation.sites:
+        federation.configure(site, noise=1.0)
+    try:
+        run, verdict = federation.ask("south", rounds=1, method=method)
+        assert verdict["status"] == 202, verdict
+        status = federation.ended("west", run)
+        assert (status["state"], status["method"]) == ("finished", method), status
+        sites = [InProcess(federation, name) for name in federation.sites]
+        list(simulate(federation.plan, sites, 1, method=method, start=start_payload(federation.plan), run=run))
+        for site in sites:
+            assert site.offers == [(federation.peer(site.name) / f"offer-{run}-0.safetensors").read_bytes()]
+        assert len(offered(federation, "west", run, 0)) == tensors
+        assert len({site.offers[0] for site in sites}) == (1 if alike else 3)
+    finally:
+        for site in federation.sites:
+            federation.configure(site, noise=0.0)
+
+
 def test_the_simulation_gives_the_tensors_of_the_real_federation(federation: RunningFederation) -> None:
     """FedSCA: partial sharing, a mix for every site, and a memory of earlier rounds."""
     for site in federation.sites:
