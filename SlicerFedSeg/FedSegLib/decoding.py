@@ -31,7 +31,9 @@ def decode_image(path: Path) -> Image | None:
 
 
 def grey_window(array: Array) -> tuple[float, float]:
-    """The values shown black and white: the middle 99 % of (a sample of) the voxels that are not air.
+    """The values shown black and white, from a sample of the voxels: the middle 99 % of what is not air.
+
+    Black lies half way between air and that, so that dark tissue can be told from air.
 
     Args:
         array: [k, j, i].
@@ -41,8 +43,10 @@ def grey_window(array: Array) -> tuple[float, float]:
     some = some[np.isfinite(some)]
     if not some.size:
         return 0.0, 1.0
-    inside = some[some > some.min()]
+    air = some.min()
+    inside = some[some > air]
     low, high = (float(value) for value in np.percentile(inside if inside.size > _ENOUGH else some, (0.5, 99.5)))
+    low = (low + float(air)) / 2.0
     return (low, high) if high > low else (low - 0.5, low + 0.5)
 
 

@@ -20,6 +20,7 @@ MODULE = HERE.parents[1] / "SlicerFedSeg"
 if all(importlib.util.find_spec(name) for name in ("slicer", "PySide6")):
     sys.path[:0] = [str(HERE), str(MODULE), str(MODULE / "Testing")]
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkOSOpenGLRenderWindow")  # the same pictures everywhere
     # Python 3.12 made None immortal; below it, PySide6 6.12.0 loses a reference to None in every call, and crashes.
     import PySide6
 
