@@ -30,6 +30,7 @@ import torch
 from bench.bare_network import BareNetwork, write_vit_b
 from bench.interactive_site import SHAPE, Annotator, SiteProcess, make_volume, median, percentile
 from bench.interactive_table import table
+from monailabel_app.models.heap import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results"
@@ -52,6 +53,7 @@ def main() -> int:
             found["reply_share"] = found["reply_bytes"] / found["stock_reply_bytes"]
         if not options.skip_vit:
             found["vit_b"] = vit_b(folder, max(10, options.clicks // 4))
+        found |= kept_memory(found["cold_click_ms"])
     RESULTS.mkdir(exist_ok=True)
     rounded = _rounded(found)
     (RESULTS / "interactive.json").write_text(json.dumps(rounded, indent=2) + "\n")
@@ -107,16 +109,21 @@ def warm(site: SiteProcess, bare: BareNetwork, clicks: int) -> Figures:
 def cold(site: SiteProcess, bare: BareNetwork, count: int) -> Figures:
     """(c): a click on a slice that nobody looked at, by turns with the encoder and decoder alone.
 
-    The annotator looks elsewhere first, so that what is fetched ahead is not what is clicked.
+    The annotator looks elsewhere first, so that what is fetched ahead is not what is clicked. Both
+    have one thread, and the bare network its processor to itself: nothing is fetched meanwhile.
     """
     annotator = Annotator(site)
     numbers = random.Random(1).sample(range(0, 60), count)
     waited, rounded, exact = [], [], []
+    stages: dict[str, list[float]] = {}
     settle(annotator, 150)
     for number in numbers:
         spent, _, header = annotator.click(number)
         if header["features"] == ["full"]:
             waited.append(spent)
+            parts = header["milliseconds"]
+            for stage, value in {**parts, "http": spent * 1e3 - parts["total"]}.items():
+                stages.setdefault(stage, []).append(value)
         settle(annotator, 150)
         rounded.append(bare.encode() + bare.decode())
         exact.append(bare.encode(exact=True) + bare.decode())
@@ -128,7 +135,17 @@ def cold(site: SiteProcess, bare: BareNetwork, count: int) -> Figures:
         "cold_ratio": median(waited) / median(rounded),
         "cold_ratio_float32": median(waited) / median(exact),
         "cold_clicks": len(waited),
+        "cold_stages_ms": {stage: float(np.median(values)) for stage, values in stages.items()},
     }
+
+
+def kept_memory(cold_ms: float, count: int = 15) -> Figures:
+    """(c) once more, the bare network under the site's setting of the C library's memory, which stays from here on."""
+    bare = BareNetwork.tiny()
+    if not keep_freed_memory():
+        return {}
+    spent = [bare.encode() + bare.decode() for _ in range(count + 3)][3:]
+    return {"encoder_kept_memory_ms": median(spent), "cold_ratio_kept_memory": cold_ms / median(spent)}
 
 
 def paging(site: SiteProcess, seconds: float = 15.0) -> Figures:

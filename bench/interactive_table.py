@@ -14,6 +14,7 @@ _ROWS = (
     ("speed-up against MONAI Label", "speedup_vs_monailabel", "", ">= 20"),
     ("click on a cold slice", "cold_click_ms", "ms", ""),
     ("cold click / bare encoder and decoder", "cold_ratio", "", "<= 1.15"),
+    ("the same against the bare network with the site's memory setting", "cold_ratio_kept_memory", "", ""),
     ("the same against the float32 encoder", "cold_ratio_float32", "", ""),
     ("warm hits while paging, 3 slices/s", "paging_warm_share", "", ">= 0.95"),
     ("bytes of a reply", "reply_bytes", "bytes", ""),
@@ -39,6 +40,9 @@ def table(found: dict[str, Any]) -> str:
         for words, key, unit, goal in _ROWS:
             if key in vit:
                 lines.append(f"| {words} | {_text(vit[key])} {unit} | {goal} | {_verdict(vit[key], goal)} |")
+    if stages := found.get("cold_stages_ms"):
+        lines += ["", "Where a click on a cold slice spends its time, medians:", "", "| stage | ms |", "|---|---|"]
+        lines += [f"| {stage} | {value:.2f} |" for stage, value in stages.items()]
     return "\n".join(lines) + "\n"
 
 

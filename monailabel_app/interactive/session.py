@@ -253,6 +253,8 @@ class Session:
         start = time.perf_counter()
         found = self.model.features(snapshot, self.view(axis, index))
         answer.add("features", (time.perf_counter() - start) * 1e3)
+        for stage, spent in found.milliseconds.items():
+            answer.add(f"features_{stage}", spent)
         answer.sources.append(found.source)
         return found.features
 
