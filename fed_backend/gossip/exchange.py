@@ -17,7 +17,7 @@ from fed_backend.gossip.protocol import PeerBusy, PeerRefused, PeerUnreachable, 
 
 __all__ = ["GONE_S", "PATIENCE_S", "Line", "Outcome", "carry"]
 
-PATIENCE_S = 15.0
+PATIENCE_S = 8.0
 """How long a peer that has not taken the visit yet may be silent before the exchange is given up."""
 GONE_S = 60.0
 """How long a peer that has taken it may be silent: its courier may restart meanwhile."""

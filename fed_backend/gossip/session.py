@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 SITE_PATIENCE_S = 30.0
 """How long a call is repeated while the site server cannot be reached."""
 _POLL_S, _RETRY_S = 5.0, 1.0
-_GREET_STEP_S, _GREET_EVERY_S, _TELL_EVERY_S = 1.0, 30.0, 10.0
+_GREET_STEP_S, _GREET_EVERY_S, _TELL_EVERY_S = 1.0, 15.0, 10.0
 
 _T = TypeVar("_T")
 Dial = Callable[[Peer], AbstractContextManager[Line]]
