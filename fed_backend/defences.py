@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["RobustSpec", "Rule"]
+__all__ = ["PrivacySpec", "RobustSpec", "Rule"]
 
 Rule = Literal["mean", "trimmed_mean", "median", "krum", "multi_krum"]
 
@@ -76,3 +76,35 @@ class RobustSpec(_Frozen):
         if self.max_change is not None:
             said.append(f"changes above norm {self.max_change:g} refused")
         return ", ".join([*said, "every site counts once"])
+
+
+class PrivacySpec(_Frozen):
+    """Differential privacy of updates: each site clips its change and adds noise before anything leaves it.
+
+    The Gaussian mechanism. Whatever the site's data are, its change lies in a ball of radius ``clip``, so
+    two data sets, whether they differ in one patient or in all, are at most ``2 clip`` apart: the
+    noise has the standard deviation ``noise * 2 * clip`` in every coordinate.
+
+    Attributes:
+        clip: L2 norm C to which a change is scaled down.
+        noise: noise multiplier z, relative to the sensitivity 2 C.
+        delta: of (epsilon, delta)-differential privacy.
+        epsilon: a site sends no update that would bring its epsilon under this plan above this.
+    """
+
+    clip: float = Field(gt=0, le=1e6)
+    noise: float = Field(gt=0, le=1e6)
+    delta: float = Field(default=1e-5, gt=0, lt=1)
+    epsilon: float | None = Field(default=None, gt=0)
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of the noise in each coordinate."""
+        return 2 * self.clip * self.noise
+
+    def __str__(self) -> str:
+        limit = "" if self.epsilon is None else f", at most epsilon {self.epsilon:g}"
+        return (
+            f"changes clipped to norm {self.clip:g} at the site, noise of deviation {self.deviation:g} "
+            f"(multiplier {self.noise:g}), delta {self.delta:g}{limit}"
+        )

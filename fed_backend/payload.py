@@ -113,7 +113,7 @@ def encode_update(
     """Serialise an update as the plan says.
 
     Args:
-        header: of the update.
+        header: of the update; without its figures where the plan asks for differential privacy.
         tensors: what is shared.
         plan: decides about the encoding.
         start: what the hub sent; empty in the first round of a federation, when float16 stands for int8.
@@ -123,6 +123,8 @@ def encode_update(
     Returns:
         The payload, and what it lost; empty unless it is int8.
     """
+    if plan.privacy is not None:  # figures of the training would tell what the noise hides
+        header = header.model_copy(update={"examples": 1, "metrics": {}})
     if plan.encoding != "int8" or not start:
         return encode(header, tensors, half=plan.encoding != "float32", exact=exact), {}
     small = {name: tensor for name, tensor in tensors.items() if not name.startswith(exact)}

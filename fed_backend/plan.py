@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from fed_backend.defences import RobustSpec
+from fed_backend.defences import PrivacySpec, RobustSpec
 from fed_backend.errors import PlanError
 
 __all__ = [
@@ -44,6 +45,7 @@ _LATER: dict[str, Any] = {
     "gate_case_floor": -1.0,
     "gate_label_floor": -1.0,
     "robust": None,
+    "privacy": None,
 }
 """Fields that the first plans did not have, with the value that says what those plans said."""
 
@@ -152,6 +154,7 @@ class Plan(_Frozen):
         alternatives: further methods that rounds may be started with. Members consent to them with
             the plan: method, settings and tensors vary within this list and nothing else does.
         robust: how the hub bears hostile updates, under every method of the plan.
+        privacy: what each site does to its updates before they leave, under every method of the plan.
     """
 
     format: Literal["fedseg-plan/1"] = "fedseg-plan/1"
@@ -175,6 +178,7 @@ class Plan(_Frozen):
     encoding: Literal["float32", "float16", "int8"] = "float32"
     alternatives: tuple[MethodSpec, ...] = ()
     robust: RobustSpec | None = None
+    privacy: PrivacySpec | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Plan:
@@ -196,7 +200,23 @@ class Plan(_Frozen):
                 f"robust {self.robust.rule!r} that bears {self.robust.hostile} needs {self.robust.fewest} updates, "
                 f"and quorum is {self.quorum}"
             )
+        self._check_noise()
         return self
+
+    def _check_noise(self) -> None:
+        """Noise that some limit of the plan would refuse, or scale away."""
+        if self.privacy is None:
+            return
+        noise = self.privacy.deviation * math.sqrt(sum(math.prod(shape) for shape in self.adapter.values()))
+        limits = {"max_update_norm": self.max_update_norm}
+        if self.robust is not None:
+            limits |= {
+                "robust.clip": self.robust.clip or math.inf,
+                "robust.max_change": self.robust.max_change or math.inf,
+            }
+        for name, limit in limits.items():
+            if 1.5 * noise > limit:
+                raise ValueError(f"privacy adds noise of norm {noise:.3g}, too much for {name} = {limit:g}")
 
     def canonical(self) -> bytes:
         """The plan as canonical JSON (sorted keys, no blanks): what the hash is taken over.

@@ -38,6 +38,7 @@ def build_plan(
     also: tuple[str, ...] = (),
     encoding: str = "float32",
     robust: str | None = None,
+    privacy: str | None = None,
     **shape: Any,
 ) -> Plan:
     """A plan whose adapter layout and base digest come from the model itself.
@@ -46,6 +47,8 @@ def build_plan(
         method: name of a method, and its settings; see :func:`parse_method`.
         encoding: how tensors travel.
         robust: how the hub bears hostile updates; see :func:`parse_robust`.
+        privacy: what sites do to their updates: ``clip=1;noise=1``, fields of
+            :class:`~fed_backend.defences.PrivacySpec`.
         also: methods that rounds may be started with too, written in the same way.
         shape: further fields of :class:`~fed_backend.plan.ModelSpec`; ``None`` keeps the default.
 
@@ -72,6 +75,7 @@ def build_plan(
         "starters": starters,
         "encoding": encoding,
         "robust": None if robust is None else parse_robust(robust),
+        "privacy": None if privacy is None else _settings("--privacy", "clip=1", privacy),
     }
     checked = parse_plan(draft, "the plan")
     segmenter = build_segmenter(checked.model, labels, checkpoint=checkpoint)
@@ -190,8 +194,17 @@ def summary(loaded: Plan) -> str:
         "rounds": f"{loaded.rounds}, quorum {loaded.quorum}, {loaded.round_deadline_s:g} s each",
         "starters": ", ".join(loaded.starters) or "every site",
         **({"robust": str(loaded.robust)} if loaded.robust else {}),
+        **({"privacy": _protection(loaded)} if loaded.privacy else {}),
     }
     return "\n".join(f"{key:9}{value}" for key, value in lines.items())
+
+
+def _protection(loaded: Plan) -> str:
+    from monailabel_app.federation.privacy import epsilon_of  # slow to import
+
+    assert loaded.privacy is not None
+    spent = epsilon_of([(loaded.privacy.noise, loaded.rounds)], loaded.privacy.delta)
+    return f"{loaded.privacy}; {loaded.rounds} round(s) cost epsilon {spent:.3g}"
 
 
 def _shown(method: MethodSpec) -> str:

@@ -52,6 +52,11 @@ def build_method(plan: Plan) -> Method:
         ) from None
     method = build(plan)
     check_robust(plan, method)
+    if plan.privacy is not None and not getattr(method, "bears_noise", True):
+        raise PlanError(
+            f"method {plan.method.name!r} bears no noise on its updates",
+            "leave privacy out, or choose a method of models alone (fedavg, fedprox, fedbn, fedsca, pfedsam)",
+        )
     return method
 
 
@@ -68,6 +73,8 @@ def check_methods(plan: Plan) -> None:
                 f"method {plan.method.name!r} has no hub that could aggregate robustly",
                 "leave robust out: what a visitor brings passes the receiver's own validation cases",
             )
+        if plan.privacy is not None:
+            raise PlanError(f"method {plan.method.name!r} sends whole models, without noise", "leave privacy out")
         if plan.alternatives:
             raise PlanError(
                 f"method {plan.method.name!r} has no hub, so no rounds could be started with an alternative",

@@ -122,6 +122,8 @@ class FedSM:
     """
 
     name = "fedsm"
+    bears_noise = False
+    """Noise makes Adam's second moments negative."""
     exact = (FIRST_MOMENT, SECOND_MOMENT, SELECTOR_STEPS)
     """Squared gradients are below what float16 can hold, and Adam divides by their roots."""
 

@@ -19,6 +19,7 @@ from fed_backend.payload import PayloadHeader, Tensors, check, encode, read_head
 from fed_backend.plan import Plan
 from monailabel_app import errors
 from monailabel_app.errors import Conflict, SiteError
+from monailabel_app.federation.privacy import withheld
 from monailabel_app.learning.jobs import Job, JobKind
 from monailabel_app.state.exchanges import Exchange, ExchangeKind
 from monailabel_app.state.site import SiteState
@@ -133,7 +134,7 @@ class Participant:
         """
         plan = self._ready()
         _, header, _ = open_request(data, plan, ("aggregate",))
-        return self._work("offer", "offer", header, data, plan)
+        return withheld(self._work("offer", "offer", header, data, plan), plan)
 
     def evaluate(self, data: bytes) -> dict[str, Any]:
         """Judge tensors as :meth:`offer` does, without keeping them; ``version`` is ``None``."""

@@ -18,6 +18,7 @@ from fed_backend.plan import Plan
 from monailabel_app.errors import Conflict, TooLarge
 from monailabel_app.federation.consent import Consent
 from monailabel_app.federation.door import Door
+from monailabel_app.federation.privacy import PrivacyLedger
 from monailabel_app.federation.rounds import Verdict
 from monailabel_app.routes.roles import Admin, Courier, Reviewer, Site, Viewer
 from monailabel_app.state.context import SiteContext
@@ -94,6 +95,7 @@ def get_federation(site: Site, user: Viewer) -> dict[str, Any]:
         "model": plan.model.name,
         "rounds": plan.rounds,
         "approved": _approval(site),
+        "privacy": PrivacyLedger(site.state.database).summary(plan),
     }
     return {
         "enabled": plan is not None,

@@ -26,8 +26,9 @@ __all__ = ["GENESIS", "AuditLog", "Entry", "Event", "Verified", "read_audit", "v
 GENESIS = "0" * 64
 """What the first entry holds in place of the hash of an earlier one."""
 
-Event = Literal["received", "sent", "refused", "asked", "paused", "resumed", "approved", "withdrawn"]
-"""``received`` and ``refused``: a payload of the hub; ``sent``: an update or a verdict to it; ``asked``:
+Event = Literal["received", "sent", "refused", "protected", "asked", "paused", "resumed", "approved", "withdrawn"]
+"""``received`` and ``refused``: a payload of the hub; ``sent``: an update or a verdict to it;
+``protected``: noise was added to an update, with the epsilon spent so far; ``asked``:
 a user's request to start or stop rounds; ``paused``, ``resumed``, and ``approved`` and ``withdrawn`` (a
 plan): an administrator's."""
 

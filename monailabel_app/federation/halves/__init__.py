@@ -9,17 +9,23 @@ from fed_backend.methods.pfedsam import PFedSAM
 from fed_backend.plan import Plan
 from monailabel_app.federation.halves.base import Score, SiteHalf, Work
 from monailabel_app.federation.halves.one_model import OneModel
+from monailabel_app.federation.halves.protected import Protected
 from monailabel_app.models.base import Segmenter
 
 __all__ = ["Score", "SiteHalf", "Work", "half_of", "prepare"]
 
 
 def half_of(plan: Plan, site: str) -> SiteHalf:
-    """The site's half of the plan's method.
+    """The site's half of the plan's method; it protects what is shared where the plan asks for it.
 
     Raises:
         PlanError: the method is not installed, or its settings do not fit.
     """
+    half = _plain_half(plan, site)
+    return half if plan.privacy is None else Protected(half, plan.privacy, build_method(plan).shared_keys())
+
+
+def _plain_half(plan: Plan, site: str) -> SiteHalf:
     if plan.method.name in GOSSIP:  # between exchanges a peer trains its one model
         return OneModel(plan.training, GOSSIP[plan.method.name](plan).shared_keys())
     method = build_method(plan)

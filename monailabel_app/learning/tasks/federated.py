@@ -16,6 +16,7 @@ from fed_backend.plan import Plan
 from monailabel_app import __version__
 from monailabel_app.federation.local_part import LocalPart
 from monailabel_app.federation.participant import Kind
+from monailabel_app.federation.privacy import PrivacyLedger
 from monailabel_app.federation.site_round import SiteRound
 from monailabel_app.learning.jobs import Job
 from monailabel_app.learning.tasks.visiting import visit
@@ -29,9 +30,12 @@ __all__ = ["evaluate", "federated_train", "offer"]
 def federated_train(bench: Workbench, job: Job) -> tuple[dict[str, Any], str]:
     """Train for a round from what the hub sent; the result names the reply."""
     request, segmenter, store = _open(bench, job, "global")
+    agreed, _ = bench.request(job)
     header, local = request.header, _local_part(bench, request.plan)
     residual = LocalPart(bench.state.folder / "local" / f"{request.plan.sha256}-residual")
     corrections, _ = bench.training_cases()
+    ledger = PrivacyLedger(bench.state.database)
+    ledger.require(agreed)
     start = request.start(
         store.load(store.base()), store.load(store.champion()), local.before(header.federation_round, header.round)
     )
@@ -50,6 +54,7 @@ def federated_train(bench: Workbench, job: Job) -> tuple[dict[str, Any], str]:
         if tensors:
             part.keep(header.federation_round, header.round, tensors)
     message = f"trained on {len(corrections)} corrected case(s) for round {header.round}"
+    ledger.spend(agreed, header.federation_round, header.round)  # before it can leave
     kept = bench.state.exchanges.keep(trained.reply)
     return {"reply": kept, "examples": len(corrections), **trained.metrics}, message
 

@@ -58,6 +58,14 @@ def test_robust_aggregation_is_written_shown_and_its_start_lies_beside_the_plan(
     assert "needs 5 updates, and quorum is 1" in refused.output
 
 
+def test_a_plan_with_privacy_says_what_its_rounds_cost(tmp_path: Path) -> None:
+    out = tmp_path / "plan.json"
+    asked = ("--rounds", "2", "--privacy", "clip=1;noise=2;epsilon=8")
+    assert run("create", "--model", "unet", "--labels", "t=1", "--out", out, *asked).exit_code == 0
+    shown = run("show", out).output
+    assert "noise of deviation 4 (multiplier 2), delta 1e-05, at most epsilon 8; 2 round(s) cost epsilon 3." in shown
+
+
 def test_only_the_named_tensors_travel(tmp_path: Path) -> None:
     everything, part = tmp_path / "all.json", tmp_path / "part.json"
     run("create", "--model", "unet", "--labels", "t=1", "--out", everything)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,11 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
+from fed_backend.defences import PrivacySpec
 from fed_backend.payload import PayloadHeader, encode
 from fed_backend.plan import ModelSpec, Plan
 from monailabel_app.auth import User
+from monailabel_app.federation.privacy import PrivacyLedger
 from monailabel_app.federation.rounds import RoundDesk
 from monailabel_app.learning.learner import Learner
 from monailabel_app.learning.rules import site_rule
@@ -407,3 +410,13 @@ def test_who_paused_and_who_asked_for_rounds_is_in_the_audit_log(
     assert (log["count"], log["head"]) == (6, log["entries"][-1]["hash"])
     assert [e["seq"] for e in client.get("/federation/audit?after=4&limit=1", headers=admin).json()["entries"]] == [5]
     refused(client.get("/federation/audit", headers={"x-role": "reviewer"}), 403, "Forbidden", "admin")
+
+
+def test_what_privacy_was_spent_is_shown(client: TestClient, site: SiteContext) -> None:
+    assert client.get("/federation").json()["plan"]["privacy"] is None
+    plan = PLAN.model_copy(update={"privacy": PrivacySpec(clip=1, noise=1)})
+    set_context(replace(site, plan=plan))
+    PrivacyLedger(site.state.database).spend(plan, "run1", 0)
+    shown = client.get("/federation").json()["plan"]["privacy"]
+    assert (shown["updates"], shown["clip"], shown["limit"]) == (1, 1.0, None)
+    assert 4 < shown["epsilon"] == shown["site_epsilon"] < 6
