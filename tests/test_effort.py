@@ -6,12 +6,19 @@ import numpy as np
 import pytest
 
 from bench.baselines import GrowCut, RegionGrowing
-from bench.effort_clicks import CAP, clicks_needed, plain_clicks, summary
+from bench.effort_clicks import CAP, Served, clicks_needed, plain_clicks, session_clicks, summary
 from bench.effort_data import Case, Site, Target
+from fed_backend.demo.generator import SCANNERS, make_case
+from fed_backend.payload import Tensors
+from fed_backend.plan import TrainingSpec
 from monailabel_app.imaging.volume import Volume
+from monailabel_app.inference.embeddings.snapshot import take_snapshot
 from monailabel_app.learning.base_check import Answers, FilledBox, click_by_click, iou
 from monailabel_app.learning.base_shapes import Mask
+from monailabel_app.learning.finetune import finetune
 from monailabel_app.models.prompting import SlicePrompt
+from monailabel_app.models.registry import build_segmenter, default_spec
+from monailabel_app.models.sam import SamSegmenter
 
 ROWS, COLUMNS = np.mgrid[:64, :64]
 DISC = (ROWS - 30) ** 2 + (COLUMNS - 34) ** 2 < 15**2
@@ -61,3 +68,25 @@ def test_clicks_on_a_case_are_counted_to_each_goal() -> None:
     assert counted["clicks_0.80"] == (1 + CAP) / 2
     assert counted["clicks_0.90"] == (2 + CAP) / 2
     assert counted["failures_0.90"] == 1
+
+
+@pytest.mark.slow
+def test_learning_from_a_site_costs_no_clicks_on_its_other_cases() -> None:
+    """Fine-tuning for automatic masks once took them: what answers clicks drifted with the rest."""
+    made = [make_case(SCANNERS[0], number, 0) for number in range(5)]
+    cases = [Case(Volume(one.image, one.affine), one.label) for one in made]
+    site = Site("one", {"tumour": 1}, cases[:2], cases[2:])
+    segmenter = build_segmenter(default_spec("sam"), site.schema)
+    assert isinstance(segmenter, SamSegmenter)
+
+    def dice_after(adapter: Tensors, clicks: tuple[int, ...]) -> float:
+        model = Served(take_snapshot(segmenter, "v", adapter))
+        targets = [(case, target) for case in site.measured for target in site.targets(case, 2)]
+        runs = [session_clicks(model, site.schema, case, target) for case, target in targets]
+        return float(np.mean([run[min(number, len(run) - 1)] for run in runs for number in clicks]))
+
+    before = dice_after(segmenter.adapter(), (2, 3))
+    learned = finetune(
+        segmenter, [(c.volume, c.labels) for c in site.corrected], TrainingSpec(steps=20, batch_size=2), seed=0
+    )
+    assert dice_after(learned.tensors, (2, 3)) >= before

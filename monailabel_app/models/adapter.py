@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,14 +24,16 @@ class Adapter:
 
     Args:
         parameters: canonical name -> parameter, in a fixed order.
+        pretrained: names of those that the base was trained with.
 
     Attributes:
         private: those that never leave their site, with the values that they take wherever a
             version lacks them.
     """
 
-    def __init__(self, parameters: Mapping[str, torch.Tensor]) -> None:
+    def __init__(self, parameters: Mapping[str, torch.Tensor], pretrained: Iterable[str] = ()) -> None:
         self.parameters = dict(parameters)
+        self.pretrained = frozenset(pretrained)
         self.private: Tensors = {}
 
     def shapes(self) -> dict[str, tuple[int, ...]]:

@@ -29,7 +29,8 @@ DECODER = (
     "mask_decoder.output_hypernetworks_mlps.0.",
     "mask_decoder.mask_tokens.",
 )
-"""The single-mask path; the quality head and the three ambiguity masks are never used here."""
+"""What all masks and the single one are made by; the heads of the three masks for ambiguous prompts and
+of their quality stay the base's."""
 
 
 def adapt(network: nn.Module, spec: ModelSpec, labels: Iterable[str]) -> tuple[Adapter, list[Tensor]]:
@@ -58,7 +59,7 @@ def adapt(network: nn.Module, spec: ModelSpec, labels: Iterable[str]) -> tuple[A
         for name, parameter in network.named_parameters():
             if name.startswith(DECODER):
                 parameters[name] = parameter.requires_grad_(True)
-    return Adapter(parameters), prompts
+    return Adapter(parameters, [name for name in parameters if name.startswith(DECODER)]), prompts
 
 
 def _insert_pairs(network: nn.Module, spec: ModelSpec) -> dict[str, Tensor]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from monailabel_app.learning.augment import augment
 from monailabel_app.models.slices import Example
 
-__all__ = ["balanced"]
+__all__ = ["augmented", "balanced", "stacked"]
 
 FOREGROUND_SHARE = 2 / 3
 
@@ -29,3 +32,20 @@ def balanced(examples: Sequence[Example], count: int, rng: np.random.Generator) 
             index = int(rng.integers(len(example.slices)))
         drawn.append((example, index))
     return drawn
+
+
+def augmented(
+    examples: Sequence[Example], count: int, rng: np.random.Generator, *, mirror: bool
+) -> tuple[list[Example], Tensor, Tensor]:
+    """A batch of slices: the case of each, images [b, c, ...] in 0..1, and targets [b, 1 + labels, ...]."""
+    drawn = [(example, *example.draw(index)) for example, index in balanced(examples, count, rng)]
+    return stacked(drawn, rng, mirror=mirror)
+
+
+def stacked(
+    drawn: Sequence[tuple[Example, Tensor, Tensor]], rng: np.random.Generator, *, mirror: bool
+) -> tuple[list[Example], Tensor, Tensor]:
+    """(case, image, target) one by one as a batch, augmented."""
+    images = torch.stack([image for _, image, _ in drawn])
+    targets = torch.stack([target for _, _, target in drawn])
+    return [example for example, _, _ in drawn], *augment(images, targets, rng, mirror=mirror)

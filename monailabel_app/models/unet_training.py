@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from monailabel_app.learning.augment import augment
 from monailabel_app.learning.losses import annotated_logits, class_loss
-from monailabel_app.models.sampling import balanced
+from monailabel_app.models.sampling import augmented, stacked
 from monailabel_app.models.slices import Example, Slices, one_hot
 
 __all__ = ["UNetBatch", "UNetObjective", "as_cube", "standard"]
@@ -65,14 +64,12 @@ class UNetObjective:
         rng = self._rng
         if self._cubes:
             chosen = rng.integers(len(self._cubes), size=self._batch_size)
-            drawn = [(self._examples[k], *self._cubes[k]) for k in chosen]
+            cubes = [(self._examples[k], *self._cubes[k]) for k in chosen]
+            examples, images, targets = stacked(cubes, rng, mirror=self._mirror)
         else:
-            drawn = [(e, *e.draw(index)) for e, index in balanced(self._examples, self._batch_size, rng)]
-        images = torch.stack([image for _, image, _ in drawn])
-        targets = torch.stack([target for _, _, target in drawn])
-        images, targets = augment(images, targets, rng, mirror=self._mirror)
-        shown = [standard(e.slices, image) for (e, _, _), image in zip(drawn, images, strict=True)]
-        return UNetBatch(torch.stack(shown), targets, torch.stack([example.unknown for example, _, _ in drawn]))
+            examples, images, targets = augmented(self._examples, self._batch_size, rng, mirror=self._mirror)
+        shown = [standard(example.slices, image) for example, image in zip(examples, images, strict=True)]
+        return UNetBatch(torch.stack(shown), targets, torch.stack([example.unknown for example in examples]))
 
     def logits(self, batch: UNetBatch) -> Tensor:
         """What is not annotated counts as background, so that nothing is learned about it."""
