@@ -44,7 +44,7 @@ def read(path: Path) -> Volume:
     affine[:dims, :dims] = direction * np.asarray(image.GetSpacing())
     affine[:dims, 3] = image.GetOrigin()
     affine[:3] = _RAS @ affine[:3]
-    return Volume(np.ascontiguousarray(array), affine, is_2d=array.shape[2] == 1)
+    return Volume(array, affine, is_2d=array.shape[2] == 1)
 
 
 def _check_data_file(path: Path) -> None:

@@ -42,7 +42,7 @@ class Volume:
                 "export one time point or one channel as a 3D image",
             )
         if 0 in self.array.shape:
-            raise ImageError(f"image has shape {self.array.shape}: it holds no voxel")
+            raise ImageError(f"image has shape {self.array.shape}: it holds no voxel", "export the image again")
         affine = np.asarray(self.affine, dtype=np.float64)
         if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
             raise ImageError(

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
 import nrrd
 import numpy as np
 import psutil
+import SimpleITK as sitk
+from PIL import Image
 
 from monailabel_app.errors import TooLarge
+from monailabel_app.imaging import itk_file, nifti, nrrd_file
 from monailabel_app.imaging.files import suffix_of
 
 __all__ = ["check_size", "default_limit", "image_bytes"]
 
-_PER_VOXEL = 8
-"""Voxels as read (up to 4 bytes for common types), the session's mask, and room for one copy of a part."""
+_BESIDE = 5
+"""Bytes per voxel beside the voxels as stored: the session's mask, and a copy of a number type of four bytes."""
+_LEAST = 8
+"""Bytes per voxel at least: reading compressed voxels holds them twice for a moment."""
 
 
 def default_limit() -> int:
@@ -24,20 +30,35 @@ def default_limit() -> int:
 
 
 def image_bytes(path: Path) -> int:
-    """Bytes that an open session needs for an image, roughly.
+    """Bytes that an open session needs for an image, roughly, from its header.
 
-    The header is read where that is cheap; else the file's size stands for it. A damaged header
-    counts as nothing: reading the image says what is wrong with it.
+    A damaged header counts as nothing: reading the image says what is wrong with it.
     """
-    suffix = suffix_of(path)
     try:
-        if suffix in (".nii", ".nii.gz"):
-            return int(np.prod(nib.load(path).shape, dtype=np.int64)) * _PER_VOXEL
-        if suffix in (".nrrd", ".nhdr"):
-            return int(np.prod(nrrd.read_header(str(path))["sizes"], dtype=np.int64)) * _PER_VOXEL
-        return path.stat().st_size * _PER_VOXEL // 2
+        shape, stored = _announced(path)
     except Exception:  # parsers of hostile bytes raise anything
         return 0
+    return int(np.prod(shape, dtype=np.int64)) * max(_LEAST, stored + _BESIDE)
+
+
+def _announced(path: Path) -> tuple[Sequence[int], int]:
+    """Voxels along each axis, and the bytes of each."""
+    suffix = suffix_of(path)
+    if suffix in nifti.SUFFIXES:
+        header = nib.load(path).header
+        scaled = header["scl_slope"] not in (0, 1) and np.isfinite(header["scl_slope"])
+        return header.get_data_shape(), 8 if scaled else header.get_data_dtype().itemsize
+    if suffix in nrrd_file.SUFFIXES:
+        return nrrd.read_header(str(path))["sizes"], 4
+    if suffix in itk_file.SUFFIXES:
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(str(path))
+        reader.SetImageIO("MetaImageIO")
+        reader.ReadImageInformation()
+        wide = reader.GetPixelID() in (sitk.sitkFloat64, sitk.sitkInt64, sitk.sitkUInt64)
+        return reader.GetSize(), (8 if wide else 4) * reader.GetNumberOfComponents()
+    with Image.open(path) as picture:
+        return picture.size, 3
 
 
 def check_size(path: Path, limit: int) -> None:

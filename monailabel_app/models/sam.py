@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fed_backend.payload import Tensors
 from fed_backend.plan import LabelSchema, ModelSpec
 from monailabel_app.errors import GeometryError, LabelError, SiteError
 from monailabel_app.imaging.volume import Volume
-from monailabel_app.models.adapter import Adapter
+from monailabel_app.models.adapted import Adapted
 from monailabel_app.models.base import Cases, Labelmap, Progress, Prompts, no_progress
 from monailabel_app.models.embeddings import EmbeddingCache
 from monailabel_app.models.lora import adapt
@@ -25,14 +24,14 @@ from monailabel_app.models.prompting import SlicePrompt, decode, mask_prompts, s
 from monailabel_app.models.sam_build import load_base
 from monailabel_app.models.sam_training import SamObjective
 from monailabel_app.models.slices import Slices, examples_of
-from monailabel_app.models.steps import descend, may_mirror
+from monailabel_app.models.steps import may_mirror
 
 __all__ = ["SamSegmenter"]
 
 ENCODE_AT_ONCE = 8
 
 
-class SamSegmenter:
+class SamSegmenter(Adapted):
     """See :class:`monailabel_app.models.base.Segmenter`."""
 
     def __init__(self, spec: ModelSpec, labels: LabelSchema, checkpoint: Path | None = None) -> None:
@@ -48,11 +47,7 @@ class SamSegmenter:
     def adapter_shapes(self) -> dict[str, tuple[int, ...]]:
         return self._adapter.shapes()
 
-    def adapter(self) -> Tensors:
-        return self._adapter.read()
-
-    def load_adapter(self, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
-        self._adapter.write(tensors)
+    def _changed(self) -> None:
         self._cache.clear()
 
     @torch.inference_mode()
@@ -90,29 +85,6 @@ class SamSegmenter:
             mask[index] = self._labelled(slices, torch.stack(logits, dim=1), names)[0]
         return slices.stack.restore(mask)
 
-    def train_steps(
-        self,
-        cases: Cases,
-        *,
-        steps: int,
-        batch_size: int,
-        learning_rate: float,
-        weight_decay: float,
-        proximal: float,
-        seed: int,
-    ) -> Iterator[float]:
-        self._cache.clear()
-        yield from descend(
-            self._network,
-            self._adapter,
-            self.objective(cases, batch_size=batch_size, seed=seed),
-            steps=steps,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            proximal=proximal,
-        )
-        self._cache.clear()
-
     def objective(self, cases: Cases, *, batch_size: int, seed: int) -> SamObjective:
         values = [self.labels[name] for name in self._names]
         return SamObjective(
@@ -123,16 +95,6 @@ class SamSegmenter:
             mirror=may_mirror(self.labels),
             rng=np.random.default_rng(seed),
         )
-
-    @property
-    def network(self) -> nn.Module:
-        """The SAM itself, base and adapter; for reading only."""
-        return self._network
-
-    @property
-    def trainable(self) -> Adapter:
-        """The adapter's own tensors; for reading only."""
-        return self._adapter
 
     @property
     def defaults(self) -> dict[str, Tensor]:

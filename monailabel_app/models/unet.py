@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from monai.networks.nets import UNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fed_backend.payload import Tensors
 from fed_backend.plan import LabelSchema, ModelSpec
 from monailabel_app.errors import SiteError
 from monailabel_app.imaging.volume import Volume
+from monailabel_app.models.adapted import Adapted
 from monailabel_app.models.adapter import Adapter, normal_like
 from monailabel_app.models.base import Cases, Labelmap, Progress, Prompts, no_progress
 from monailabel_app.models.slices import Slices, examples_of
-from monailabel_app.models.steps import descend, may_mirror
+from monailabel_app.models.steps import may_mirror
 from monailabel_app.models.unet_training import UNetObjective, as_cube, standard
 
 __all__ = ["UNetSegmenter", "likeliest"]
@@ -66,7 +64,7 @@ def likeliest(shares: Tensor) -> Tensor:
     return winner
 
 
-class UNetSegmenter:
+class UNetSegmenter(Adapted):
     """See :class:`monailabel_app.models.base.Segmenter`."""
 
     def __init__(self, spec: ModelSpec, labels: LabelSchema) -> None:
@@ -81,12 +79,6 @@ class UNetSegmenter:
     def adapter_shapes(self) -> dict[str, tuple[int, ...]]:
         shapes = self._adapter.shapes()
         return {n: s for n, s in shapes.items() if not self.spec.travels or n.startswith(self.spec.travels)}
-
-    def adapter(self) -> Tensors:
-        return self._adapter.read()
-
-    def load_adapter(self, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
-        self._adapter.write(tensors)
 
     def prompt(self, volume: Volume, prompts: Sequence[Prompts]) -> Labelmap:
         raise SiteError("the model 'unet' takes no prompts", "choose the model 'sam', or ask for an automatic mask")
@@ -111,27 +103,6 @@ class UNetSegmenter:
         size = (len(slices), *logits.shape[3:])
         return F.interpolate(logits, size=size, mode="trilinear", align_corners=False)[0].transpose(0, 1)
 
-    def train_steps(
-        self,
-        cases: Cases,
-        *,
-        steps: int,
-        batch_size: int,
-        learning_rate: float,
-        weight_decay: float,
-        proximal: float,
-        seed: int,
-    ) -> Iterator[float]:
-        yield from descend(
-            self._network,
-            self._adapter,
-            self.objective(cases, batch_size=batch_size, seed=seed),
-            steps=steps,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            proximal=proximal,
-        )
-
     def objective(self, cases: Cases, *, batch_size: int, seed: int) -> UNetObjective:
         return UNetObjective(
             self._network,
@@ -141,13 +112,3 @@ class UNetSegmenter:
             mirror=may_mirror(self.labels),
             rng=np.random.default_rng(seed),
         )
-
-    @property
-    def network(self) -> nn.Module:
-        """The network; for reading only."""
-        return self._network
-
-    @property
-    def trainable(self) -> Adapter:
-        """The adapter's own tensors."""
-        return self._adapter
