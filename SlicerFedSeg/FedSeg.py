@@ -16,6 +16,7 @@ from FedSegLib import __version__
 from FedSegLib.controller import Controller
 from FedSegLib.errors import FedSegError
 from FedSegLib.protocol import Label, LabelSchema, Mask
+from FedSegLib.samples import CATEGORY, SAMPLES
 from FedSegLib.scene import SlicerScene
 from FedSegPanel.cases import Cases
 from FedSegPanel.compare import Compare
@@ -26,6 +27,7 @@ from FedSegPanel.section import Shell
 from FedSegPanel.segment import Segment
 from FedSegPanel.settings import Settings
 from FedSegPanel.site import Site
+from FedSegPanel.speech import speak
 from FedSegPanel.submit import Submit
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
@@ -54,6 +56,23 @@ class FedSeg(ScriptedLoadableModule):
             "images, masks or points - with other hospitals."
         )
         self.parent.acknowledgementText = "Built on 3D Slicer, MONAI Label and NVIDIA FLARE."
+        slicer.app.connect("startupCompleted()", register_samples)
+
+
+def register_samples():
+    """Offer our sample volumes in Slicer's Sample Data module; nothing is downloaded before somebody asks."""
+    import SampleData
+
+    for sample in SAMPLES:
+        SampleData.SampleDataLogic.registerCustomSampleDataSource(
+            category=CATEGORY,
+            sampleName=sample.name,
+            uris=sample.url,
+            fileNames=sample.file,
+            nodeNames=sample.name,
+            checksums=sample.checksum,
+            thumbnailFileName=str(Path(__file__).parent / "Resources" / "Icons" / "FedSeg.png"),
+        )
 
 
 class SettingsStore:
@@ -108,6 +127,7 @@ class FedSegWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMixin
         self.timer.connect("timeout()", self.onTick)
         self.logic = FedSegLogic(self.updateGUI, self._wake)
         self.controller = self.logic.controller
+        speak(self.resourcePath)
         shell = Shell(self.controller, self.resourcePath, lambda: slicer.util.mainWindow() or self.parent)
         self.sections = [section(shell) for section in SECTIONS]
         for section in self.sections:

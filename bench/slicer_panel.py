@@ -1,12 +1,15 @@
 """What the Slicer panel adds to a click, and how long it holds Slicer's event loop.
 
-Run in the Slicer module's environment against a running site without users, whose studies have a case::
+Run in the Slicer module's environment against a running site without users, whose studies have a case (a large one:
+``--make-study FOLDER`` writes one of 12 million voxels and ends)::
 
+    python bench/slicer_panel.py --make-study studies
     python bench/slicer_panel.py --site http://127.0.0.1:8000 --out bench/results/slicer.json
 
 ``click_overhead_ms``: from a point in a slice view to the changed mask in the scene, less the client's own round trip
-for the same prompt. ``gui_gap_ms``: longest time between two turns of the event loop while prompting. ``submit_ms``:
-from the button to the receipt. Medians of the repetitions; the gap is the largest seen.
+for the same prompt. ``gui_gap_ms``: longest time between two turns of the event loop, in any step; ``gui_gaps_ms`` by
+step: connecting, opening the case, its automatic mask, prompting, submitting, opening it again with its mask.
+``submit_ms``: from the button to the receipt. Medians of the repetitions; gaps are the largest seen.
 """
 
 from __future__ import annotations
@@ -19,8 +22,11 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / part) for part in ("tests/slicer", "SlicerFedSeg", "SlicerFedSeg/Testing")]
@@ -36,7 +42,7 @@ class Gaps:
         self._last = time.perf_counter()
         self.longest = 0.0
         self._timer = QtCore.QTimer(qapp)
-        self._timer.setInterval(0)
+        self._timer.setInterval(1)
         self._timer.timeout.connect(self._turn)
         self._timer.start()
 
@@ -45,9 +51,12 @@ class Gaps:
         self.longest = max(self.longest, now - self._last)
         self._last = now
 
-    def reset(self) -> None:
-        """Start anew."""
+    def during(self, action: Callable[[], T]) -> tuple[T, float]:
+        """The action's result, and the longest gap in milliseconds while it ran."""
         self._last, self.longest = time.perf_counter(), 0.0
+        result = action()
+        self._turn()
+        return result, round(self.longest * 1e3, 1)
 
 
 def start_panel(folder: Path) -> tuple[Any, Any]:
@@ -69,13 +78,8 @@ def start_panel(folder: Path) -> tuple[Any, Any]:
     return qapp, PanelDriver(qapp, folder)
 
 
-def prepare(panel: Any, site: str) -> Any:
-    """Connect, open a case, agree, take the pointing tool; returns the open case."""
-    import panel_driver
-
-    panel_driver.PATIENCE_SECONDS = 120.0
-    panel.connect(site)
-    panel.open_case()
+def take_tool(panel: Any) -> Any:
+    """Agree, take the pointing tool; returns the open case."""
     model = next(model.name for model in panel.view.site.models if model.prompts)
     panel.choose(panel.ui.modelBox, model)
     panel.widget.controller.connection.agree()
@@ -84,42 +88,52 @@ def prepare(panel: Any, site: str) -> Any:
     return panel.widget.controller.casework.case
 
 
+def make_study(folder: Path) -> None:
+    """A volume of 240 x 240 x 208 voxels with a bright block, as an MR series may be."""
+    import numpy as np
+    from FedSegLib.grid import Grid
+    from FedSegLib.voxels import Voxels, image_file
+
+    array = np.random.default_rng(0).normal(100, 12, (208, 240, 240)).astype(np.int16)
+    array[50:120, 80:180, 60:140] += 90
+    affine = np.diag([0.9, 0.9, 1.2, 1.0])
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "large.nrrd").write_bytes(image_file(Voxels(array, Grid((240, 240, 208), affine))))
+
+
 def settle(panel: Any) -> None:
     """Until nothing is under way."""
     panel.until(lambda: not panel.view.live.asking and not panel.widget.controller.busy, "for the answers")
 
 
 def await_step(panel: Any, step: int) -> None:
-    """Until the session is beyond a step; looks often, so that waiting itself is not measured."""
+    """Until the session is beyond a step."""
     live = panel.widget.controller.live
-    while live.session.step <= step or panel.view.live.asking:
-        panel.process()
+    panel.until(lambda: live.session.step > step and not panel.view.live.asking, "for the answer")
 
 
-def measure(panel: Any, case: Any, gaps: Gaps, repetitions: int) -> dict[str, float]:
+def measure(panel: Any, case: Any, repetitions: int) -> dict[str, float]:
     """Clicks through the panel and through the client alone, by turns, at the same places."""
     import slicer
     from FedSegLib.live.protocol import Prompt
     from FedSegLib.scene import Pointer
 
     controller = panel.widget.controller
-    volume = slicer.mrmlScene.GetNodeByID(case.volume)
+    volume = volume_of(case)
     node = slicer.mrmlScene.GetNodeByID(case.pointers[Pointer.INCLUDE])
     shape = volume.GetImageData().GetDimensions()
     calls, session, consent = controller.live._calls(), controller.live.session, controller.live._consent
-    through_panel, alone, longest = [], [], 0.0
+    through_panel, alone = [], []
     for number in range(repetitions):
         voxel = [n // 2 for n in shape]
         voxel[0] += number % 5 - 2
         world = _world(volume, voxel)
         settle(panel)
         step = controller.live.session.step
-        gaps.reset()
         start = time.perf_counter()
         node.AddControlPointWorld(*world)
         await_step(panel, step)
         through_panel.append(time.perf_counter() - start)
-        longest = max(longest, gaps.longest)
         panel.click(panel.ui.undoButton)
         settle(panel)
         prompt = Prompt(controller.live.label, controller.live.axis, foreground=((voxel[0], voxel[1], voxel[2]),))
@@ -132,7 +146,6 @@ def measure(panel: Any, case: Any, gaps: Gaps, repetitions: int) -> dict[str, fl
         "click_ms": round(whole * 1e3, 1),
         "client_ms": round(own * 1e3, 1),
         "click_overhead_ms": round((whole - own) * 1e3, 1),
-        "gui_gap_ms": round(longest * 1e3, 1),
     }
 
 
@@ -153,19 +166,58 @@ def submit_seconds(panel: Any) -> float:
     return time.perf_counter() - start
 
 
+def reopen(panel: Any) -> None:
+    """Open the case again, with the mask that was submitted."""
+    panel.widget.controller.casework.open_case(panel.view.case.id)
+    panel.until(lambda: panel.view.case is not None and panel.view.case.reopened, "for the case")
+
+
+def run(qapp: Any, panel: Any, site: str, repetitions: int) -> dict[str, Any]:
+    """Every step, with the longest gap in each."""
+    import panel_driver
+
+    panel_driver.PATIENCE_SECONDS = 300.0
+    gaps, longest = Gaps(qapp), {}
+    longest["connect"] = gaps.during(lambda: panel.connect(site))[1]
+    longest["open"] = gaps.during(panel.open_case)[1]
+    longest["segment"] = gaps.during(panel.segment)[1]
+    case = take_tool(panel)
+    size = [int(n) for n in volume_of(case).GetImageData().GetDimensions()]
+    figures, longest["prompt"] = gaps.during(lambda: measure(panel, case, repetitions))
+    seconds, longest["submit"] = gaps.during(lambda: submit_seconds(panel))
+    longest["reopen"] = gaps.during(lambda: reopen(panel))[1]
+    return {
+        **figures,
+        "submit_ms": round(seconds * 1e3, 1),
+        "gui_gap_ms": max(longest.values()),
+        "gui_gaps_ms": longest,
+        "voxels": size[0] * size[1] * size[2],
+    }
+
+
+def volume_of(case: Any) -> Any:
+    """The case's volume node."""
+    import slicer
+
+    return slicer.mrmlScene.GetNodeByID(case.volume)
+
+
 def main() -> None:
     """Measure, print, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--site", required=True, help="address of a running site")
+    parser.add_argument("--site", default="", help="address of a running site")
+    parser.add_argument("--make-study", type=Path, metavar="FOLDER", help="write a large study there, and end")
     parser.add_argument("--repetitions", type=int, default=20)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    if options.make_study is not None:
+        make_study(options.make_study)
+        return
+    if not options.site:
+        parser.error("name a running site with --site")
     with tempfile.TemporaryDirectory() as name:
         qapp, panel = start_panel(Path(name))
-        gaps = Gaps(qapp)
-        case = prepare(panel, options.site)
-        figures: dict[str, Any] = measure(panel, case, gaps, options.repetitions)
-        figures["submit_ms"] = round(submit_seconds(panel) * 1e3, 1)
+        figures = run(qapp, panel, options.site, options.repetitions)
         panel.close()
     figures |= {"repetitions": options.repetitions, "machine": f"{platform.machine()}, {os.cpu_count()} processors"}
     print(json.dumps(figures, indent=2))

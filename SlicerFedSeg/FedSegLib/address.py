@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from .errors import BadAddress
+from .language import mark
+from .language import tr as _
 
-_HINT = "Write it like https://site.hospital.example:8000 or http://127.0.0.1:8000."
+_HINT = mark("Write it like https://site.hospital.example:8000 or http://127.0.0.1:8000.")
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def parse_address(text: str) -> Address:
     """
     text = text.strip()
     if not text:
-        raise BadAddress("There is no server address.", _HINT)
+        raise BadAddress(_("There is no server address."), _(_HINT))
     if "://" not in text:
         host = urlsplit("//" + text).hostname or ""
         text = ("http://" if _is_loopback(host) else "https://") + text
@@ -65,14 +67,16 @@ def parse_address(text: str) -> Address:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:
-        raise BadAddress(f"'{text}' has a port that is not a number from 0 to 65535.", _HINT) from None
+        raise BadAddress(
+            _("'{text}' has a port that is not a number from 0 to 65535.").format(text=text), _(_HINT)
+        ) from None
     if parts.scheme not in ("http", "https"):
-        raise BadAddress(f"'{parts.scheme}' is not a way to reach a site server.", _HINT)
+        raise BadAddress(_("'{scheme}' is not a way to reach a site server.").format(scheme=parts.scheme), _(_HINT))
     host = parts.hostname or ""
     if not host or any(c.isspace() for c in text):
-        raise BadAddress(f"'{text}' names no server.", _HINT)
+        raise BadAddress(_("'{text}' names no server.").format(text=text), _(_HINT))
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise BadAddress("The address must not hold a user name, password, '?' or '#'.", _HINT)
+        raise BadAddress(_("The address must not hold a user name, password, '?' or '#'."), _(_HINT))
     shown = f"[{host}]" if ":" in host else host
     url = f"{parts.scheme}://{shown}" + (f":{port}" if port is not None else "") + parts.path.rstrip("/")
     return Address(url, parts.scheme, host, _is_loopback(host))

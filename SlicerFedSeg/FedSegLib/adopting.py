@@ -11,6 +11,7 @@ from .casework import CaseWork
 from .connection import Connection
 from .consent import image_consent_text
 from .errors import ActionNotPossible
+from .language import tr as _
 from .panel import Panel
 from .protocol import LabelSchema, NextCase
 from .state import Action, Phase
@@ -70,10 +71,10 @@ class Adopting:
 
     def _named(self, node_id: str, name: str) -> str:
         if not node_id:
-            raise ActionNotPossible("No volume is chosen.", "Load one, then choose it here.")
+            raise ActionNotPossible(_("No volume is chosen."), _("Load one, then choose it here."))
         wanted = case_name(name or self._scene.volume_name(node_id))
         if not wanted:
-            raise ActionNotPossible("The case needs a name.", "Use letters, digits, dots and dashes.")
+            raise ActionNotPossible(_("The case needs a name."), _("Use letters, digits, dots and dashes."))
         return wanted
 
     def _send(self, node_id: str, name: str) -> None:
@@ -96,4 +97,4 @@ class Adopting:
             self._casework.take(NextCase(case, ""), self._scene.adopt_volume(node_id, case, schema))
 
         back = Phase.READY if self._casework.case is None else Phase.OPEN
-        self._panel.run(Phase.FETCHING, f"Sending '{name}' to the site …", work, done, back)
+        self._panel.run(Phase.FETCHING, _("Sending '{name}' to the site …").format(name=name), work, done, back)

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from .errors import Cancelled
+from .language import tr as _
 
 
 class CancelSwitch:
@@ -41,14 +42,14 @@ class CancelSwitch:
     def check(self) -> None:
         """Raise Cancelled if switched on."""
         if self._on.is_set():
-            raise Cancelled("Stopped.")
+            raise Cancelled(_("Stopped."))
 
     @contextlib.contextmanager
     def tearing_down(self, teardown: Callable[[], None]) -> Iterator[None]:
         """While inside, a cancel calls ``teardown`` (from the cancelling thread)."""
         with self._lock:
             if self._on.is_set():
-                raise Cancelled("Stopped.")
+                raise Cancelled(_("Stopped."))
             self._teardowns.append(teardown)
         try:
             yield

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from .fields import Fields, parse_object
+from .language import mark
+from .language import tr as _
 
 FINAL = "final"
 
@@ -18,11 +20,11 @@ FINAL = "final"
 class CaseState(Enum):
     """How far a case is; the text is what the person reads."""
 
-    NEW = "new"
-    IN_WORK = "in work"
-    WAITING = "waiting to be sent"
-    SUBMITTED = "submitted"
-    REVIEWED = "reviewed"
+    NEW = mark("new")
+    IN_WORK = mark("in work")
+    WAITING = mark("waiting to be sent")
+    SUBMITTED = mark("submitted")
+    REVIEWED = mark("reviewed")
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,13 @@ class Correction:
 
 def index(body: bytes) -> dict[str, bool]:
     """Parse ``GET /datastore/?output=all``: every case, and whether it has a final label."""
-    objects = Fields(parse_object(body, "the work list"), "the work list").child("objects")
+    objects = Fields(parse_object(body, _("the work list")), _("the work list")).child("objects")
     return {case: objects.child(case).child("labels").has(FINAL) for case in objects.keys()}  # noqa: SIM118
 
 
 def corrections(body: bytes) -> list[Correction]:
     """Parse ``GET /corrections``, oldest first."""
-    entries = Fields(parse_object(body, "the corrections"), "the corrections").children("corrections")
+    entries = Fields(parse_object(body, _("the corrections")), _("the corrections")).children("corrections")
     return [
         Correction(entry.text("case"), entry.text("author", ""), entry.maybe_number("dice_shown")) for entry in entries
     ]
@@ -70,7 +72,7 @@ def corrections(body: bytes) -> list[Correction]:
 
 def in_work(body: bytes) -> frozenset[str]:
     """Parse ``GET /sessions``: the cases that the person has open."""
-    entries = Fields(parse_object(body, "the sessions"), "the sessions").children("sessions")
+    entries = Fields(parse_object(body, _("the sessions")), _("the sessions")).children("sessions")
     return frozenset(entry.text("image") for entry in entries)
 
 

@@ -15,6 +15,7 @@ from .connection import Connection
 from .consent import Consent
 from .decoding import Image, decode_image
 from .errors import ActionNotPossible, Cancelled, FedSegError, SignInNeeded
+from .language import tr as _
 from .outbox import Outbox
 from .panel import Panel
 from .posting import Posting, kept_notice, may_arrive_later
@@ -122,16 +123,16 @@ class CaseWork:
     def open_case(self, name: str) -> None:
         """Open a case of the work list; one that was submitted comes with its mask, to be edited again."""
         if self._panel.can(Action.NEXT) and self.may_leave(f"open {name}"):
-            self._fetch(lambda cancel: NextCase(name, ""), f"Opening '{name}' …")
+            self._fetch(lambda cancel: NextCase(name, ""), _("Opening '{name}' …").format(name=name))
 
     def may_leave(self, way: str) -> bool:
         """False, with a warning, on the first try to leave a mask that is not submitted as it is now."""
         case = self._panel.view.case
         if case is not None and self._unsaved(case) and self._leaving != way:
             self._leaving = way
-            hint = "Submit it, or do the same again to leave it."
-            what = "has changed since it was submitted" if case.submitted else "is not submitted"
-            self._panel.change(notice=Notice(f"The mask of '{case.id}' {what}.", hint))
+            hint = _("Submit it, or do the same again to leave it.")
+            what = _("has changed since it was submitted") if case.submitted else _("is not submitted")
+            self._panel.change(notice=Notice(_("The mask of '{id}' {what}.").format(id=case.id, what=what), hint))
             return False
         self._leaving = ""
         return True
@@ -145,9 +146,9 @@ class CaseWork:
             if chosen is None or chosen.id not in skipped:
                 return chosen
             others = [row.id for row in rows if row.state is CaseState.NEW and row.id not in skipped]
-            return NextCase(others[0], f"you skipped '{chosen.id}'") if others else chosen
+            return NextCase(others[0], _("you skipped '{id}'").format(id=chosen.id)) if others else chosen
 
-        self._fetch(choose, "Asking for the next case …")
+        self._fetch(choose, _("Asking for the next case …"))
 
     def _fetch(self, choose: Callable[[CancelSwitch], NextCase | None], text: str) -> None:
         client, folder, schema = self._connection.client(), self._folder, self._connection.site().schema
@@ -158,7 +159,7 @@ class CaseWork:
                 return None
 
             def progress(count: int, total: int | None) -> None:
-                report(f"Fetching '{chosen.id}' …", count / total if total else None)
+                report(_("Fetching '{id}' …").format(id=chosen.id), count / total if total else None)
 
             mask = client.final_mask(chosen.id, schema, cancel)
             path = client.download_image(chosen.id, folder, cancel, progress)
@@ -170,7 +171,7 @@ class CaseWork:
     def _case_arrived(self, arrived: Arrived | None) -> None:
         if arrived is None:
             back = Phase.READY if self._case is None else Phase.OPEN
-            self._panel.to(back, notice=Notice("The site has no case left to correct.", tone=Tone.GOOD))
+            self._panel.to(back, notice=Notice(_("The site has no case left to correct."), tone=Tone.GOOD))
             return
         chosen = arrived.case
         try:
@@ -210,7 +211,9 @@ class CaseWork:
         if prompts is None:
             return
         if not prompts:
-            self._panel.change(notice=Notice("There are no points and no box.", "Place some in a slice view first."))
+            self._panel.change(
+                notice=Notice(_("There are no points and no box."), _("Place some in a slice view first."))
+            )
             return
         self._connection.with_consent(lambda consent: self._segment(label, prompts, consent))
 
@@ -228,7 +231,9 @@ class CaseWork:
             seen = replace(case, answered_by=words.answered_by(mask, self._clock() - started), submitted=False)
             self._panel.to(Phase.OPEN, case=seen)
 
-        self._panel.run(Phase.SEGMENTING, f"{request.model} is segmenting …", work, done, Phase.OPEN)
+        self._panel.run(
+            Phase.SEGMENTING, _("{model} is segmenting …").format(model=request.model), work, done, Phase.OPEN
+        )
 
     def submit(self, *, nothing_to_mark: bool = False) -> None:
         """Check the segmentation and send it as the correction of the case."""
@@ -287,7 +292,14 @@ class CaseWork:
             self._outbox.remove(parcel)  # it was stopped or refused; the mask is still in the scene
             self._posting.free()
 
-        self._panel.run(Phase.SUBMITTING, f"Sending the mask of '{case.id}' …", work, done, Phase.OPEN, failed=failed)
+        self._panel.run(
+            Phase.SUBMITTING,
+            _("Sending the mask of '{id}' …").format(id=case.id),
+            work,
+            done,
+            Phase.OPEN,
+            failed=failed,
+        )
 
     def forget(self, *, scene_gone: bool = False) -> None:
         """Let go of the case; its image and its segmentation stay in the scene, points and scribbles do not."""
@@ -301,12 +313,12 @@ class CaseWork:
     def _case_view(self) -> CaseView:
         case = self._panel.view.case
         if case is None:
-            raise ActionNotPossible("No case is open.", "Press 'Next case'.")
+            raise ActionNotPossible(_("No case is open."), _("Press 'Next case'."))
         return case
 
     def _need_case(self) -> SceneCase:
         if self._case is None:
-            raise ActionNotPossible("No case is open.", "Press 'Next case'.")
+            raise ActionNotPossible(_("No case is open."), _("Press 'Next case'."))
         return self._case
 
     def _unsaved(self, case: CaseView) -> bool:

@@ -21,6 +21,7 @@ from .consent import Consent
 from .decoding import decode_mask
 from .errors import ConsentMissing, LabelMismatch, NotAllowed, NotFound, ProtocolError
 from .fields import Fields, parse_object
+from .language import tr as _
 from .live.calls import SessionCalls
 from .multipart import parse_multipart
 from .outbox import Parcel
@@ -78,9 +79,11 @@ class SiteClient(OversightCalls):
         """
         form = {"username": user, "password": password, "grant_type": "password"}
         reply = self._transport.request("POST", "/auth/token", form=form, wait=self._timeouts.quick, cancel=cancel)
-        token = Fields(parse_object(reply.body, "the sign-in"), "the sign-in").maybe_text("access_token")
+        token = Fields(parse_object(reply.body, _("the sign-in")), _("the sign-in")).maybe_text("access_token")
         if not token:
-            raise ProtocolError("The server gave no sign-in token.", "It may not ask for a sign-in: connect without.")
+            raise ProtocolError(
+                _("The server gave no sign-in token."), _("It may not ask for a sign-in: connect without.")
+            )
         self._transport.use_token(token)
 
     def info(self, cancel: CancelSwitch | None = None) -> SiteInfo:
@@ -89,7 +92,8 @@ class SiteClient(OversightCalls):
             reply = self._transport.request("GET", "/info/", wait=self._timeouts.quick, cancel=cancel)
         except NotFound:
             raise ProtocolError(
-                f"{self.address.url} answers, but is not a MONAI Label server.", "Check the address and the port."
+                _("{url} answers, but is not a MONAI Label server.").format(url=self.address.url),
+                _("Check the address and the port."),
             ) from None
         return site_info(reply.body)
 
@@ -150,7 +154,7 @@ class SiteClient(OversightCalls):
             wait=self._timeouts.transfer,
             cancel=cancel,
         )
-        return Fields(parse_object(reply.body, "the new case"), "the new case").text("image", name)
+        return Fields(parse_object(reply.body, _("the new case")), _("the new case")).text("image", name)
 
     def download_image(
         self,
@@ -221,7 +225,8 @@ class SiteClient(OversightCalls):
         image = parts.get("image") or parts.get("file")
         if image is None or "params" not in parts:
             raise ProtocolError(
-                f"The model '{request.model}' answered without a mask.", "Try again, or choose another model."
+                _("The model '{model}' answered without a mask.").format(model=request.model),
+                _("Try again, or choose another model."),
             )
         suffix = _suffix(image.filename, MASK_SUFFIXES)
         return _decoded(mask(parts["params"].content, image.content, suffix, request.model, schema), schema)
@@ -233,7 +238,10 @@ class SiteClient(OversightCalls):
             ConsentMissing: it belongs to another server.
         """
         if parcel.server != self.address.url:
-            raise ConsentMissing(f"The mask of '{parcel.case}' belongs to {parcel.server}.", "Connect there.")
+            raise ConsentMissing(
+                _("The mask of '{case}' belongs to {server}.").format(case=parcel.case, server=parcel.server),
+                _("Connect there."),
+            )
         return self.submit(
             parcel.case,
             path,
@@ -289,7 +297,8 @@ class SiteClient(OversightCalls):
     def _need(self, consent: Consent | None) -> None:
         if consent is None:
             raise ConsentMissing(
-                f"You have not agreed to send anything to {self.address.url}.", "Read what would be sent, then agree."
+                _("You have not agreed to send anything to {url}.").format(url=self.address.url),
+                _("Read what would be sent, then agree."),
             )
         consent.check(self.address)
 
@@ -311,5 +320,6 @@ def _suffix(name: str, known: tuple[str, ...]) -> str:
         if lower.endswith(suffix):
             return suffix
     raise ProtocolError(
-        f"The server sent a file of an unknown kind ('{name[-30:]}').", f"Known kinds: {', '.join(known)}."
+        _("The server sent a file of an unknown kind ('{name}').").format(name=name[-30:]),
+        _("Known kinds: {kinds}.").format(kinds=", ".join(known)),
     )

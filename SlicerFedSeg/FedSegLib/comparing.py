@@ -12,6 +12,8 @@ from .cancel import CancelSwitch
 from .client import SegmentRequest
 from .connection import Connection
 from .grid import Array, dice
+from .language import mark
+from .language import tr as _
 from .panel import Panel
 from .protocol import LabelSchema, Mask
 from .state import Action, Comparison, Notice, Phase, Tone
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from .casework import CaseWork
     from .scene import SceneCase
 
-MODES = ("difference", "side by side", "blended")
+MODES = (mark("difference"), mark("side by side"), mark("blended"))
 
 
 @dataclass(frozen=True)
@@ -107,13 +109,15 @@ class Comparing:
         if case is None or view.case is None or not self._panel.can(Action.COMPARE):
             return
         if one == two:
-            self._panel.change(notice=Notice("That is the same version twice.", "Choose another one on one side."))
+            self._panel.change(
+                notice=Notice(_("That is the same version twice."), _("Choose another one on one side."))
+            )
             return
         client, site, model, name = self._connection.client(), self._connection.site(), view.model, view.case.id
 
         def work(cancel: CancelSwitch, report: Report) -> tuple[tuple[Mask, Mask], Differences | None]:
             def mask(version: str) -> Mask:
-                report(f"{version} is segmenting …", None)
+                report(_("{version} is segmenting …").format(version=version), None)
                 return client.segment(SegmentRequest(name, model, version=version), site.schema, None, cancel)
 
             masks = mask(one), mask(two)
@@ -126,7 +130,9 @@ class Comparing:
             shown = tuple((row.name, row.one, row.two, row.dice) for row in rows)
             self._panel.to(Phase.OPEN, comparison=Comparison(one, two, MODES[0], shown))
 
-        self._panel.run(Phase.SEGMENTING, f"Comparing {one} and {two} …", work, done, Phase.OPEN)
+        self._panel.run(
+            Phase.SEGMENTING, _("Comparing {one} and {two} …").format(one=one, two=two), work, done, Phase.OPEN
+        )
 
     def show(self, mode: str) -> None:
         """Show the difference, both side by side, or both blended."""
@@ -145,7 +151,10 @@ class Comparing:
             return
         self.close()
         taken = replace(view.case, answered_by=version, submitted=False)
-        self._panel.change(case=taken, notice=Notice(f"The mask of {version} is the case's now.", tone=Tone.GOOD))
+        self._panel.change(
+            case=taken,
+            notice=Notice(_("The mask of {version} is the case's now.").format(version=version), tone=Tone.GOOD),
+        )
 
     def _show(self, case: SceneCase, mask: Mask) -> bool:
         self._scene.show_mask(case, mask, self._folder)

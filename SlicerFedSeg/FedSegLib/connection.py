@@ -11,6 +11,7 @@ from .cancel import CancelSwitch
 from .client import SiteClient
 from .consent import Consent, ConsentBook, consent_text
 from .errors import ActionNotPossible, FedSegError, SignInNeeded
+from .language import tr as _
 from .panel import Panel
 from .protocol import SiteInfo
 from .settings import Settings
@@ -62,7 +63,7 @@ class Connection:
             ActionNotPossible: there is none.
         """
         if self._client is None:
-            raise ActionNotPossible("There is no connection.", "Connect to a site first.")
+            raise ActionNotPossible(_("There is no connection."), _("Connect to a site first."))
         return self._client
 
     def site(self) -> SiteInfo:
@@ -73,7 +74,7 @@ class Connection:
         """
         site = self._panel.view.site
         if site is None:
-            raise ActionNotPossible("There is no connection.", "Connect to a site first.")
+            raise ActionNotPossible(_("There is no connection."), _("Connect to a site first."))
         return site
 
     def test(self, text: str) -> None:
@@ -89,7 +90,7 @@ class Connection:
             return client.info(cancel)
 
         def failed(error: Exception) -> None:
-            asks = Notice("Reachable; the site asks you to sign in.", "Press Connect.", Tone.GOOD)
+            asks = Notice(_("Reachable; the site asks you to sign in."), _("Press Connect."), Tone.GOOD)
             self._panel.change(testing=False, notice=asks if isinstance(error, SignInNeeded) else notice_of(error))
 
         def done(info: SiteInfo) -> None:
@@ -122,7 +123,7 @@ class Connection:
             client.sign_in(user, password, cancel)
             return client.info(cancel)
 
-        self._panel.run(Phase.CONNECTING, "Signing in …", work, self._connected, Phase.SIGN_IN)
+        self._panel.run(Phase.CONNECTING, _("Signing in …"), work, self._connected, Phase.SIGN_IN)
 
     def leave(self) -> None:
         """Let go of the server; late answers are dropped."""
@@ -136,7 +137,13 @@ class Connection:
         def work(cancel: CancelSwitch, report: Report) -> SiteInfo:
             return client.info(cancel)
 
-        self._panel.run(Phase.CONNECTING, f"Connecting to {client.address.url} …", work, self._connected, Phase.OFFLINE)
+        self._panel.run(
+            Phase.CONNECTING,
+            _("Connecting to {url} …").format(url=client.address.url),
+            work,
+            self._connected,
+            Phase.OFFLINE,
+        )
 
     def _connected(self, info: SiteInfo) -> None:
         client = self.client()
@@ -168,12 +175,12 @@ class Connection:
     def decline(self) -> None:
         """The person does not agree; nothing is sent."""
         self._after_consent = self._after_yes = None
-        self._panel.change(consent_text=None, notice=Notice("Nothing was sent.", "You can agree at any time."))
+        self._panel.change(consent_text=None, notice=Notice(_("Nothing was sent."), _("You can agree at any time.")))
 
     def withdraw_consent(self) -> None:
         """Forget the consent for this server."""
         self._consents.withdraw(self.client().address)
-        self._panel.change(consented=False, notice=Notice("Consent withdrawn. Nothing more is sent without asking."))
+        self._panel.change(consented=False, notice=Notice(_("Consent withdrawn. Nothing more is sent without asking.")))
 
     def consent(self) -> Consent | None:
         """The consent for the connected server, None when it was not given."""

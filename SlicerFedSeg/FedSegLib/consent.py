@@ -13,6 +13,7 @@ from typing import Protocol
 
 from .address import Address
 from .errors import ConsentMissing
+from .language import tr as _
 
 WORDING = 2
 """Number of the text below; raise it when the text changes what is agreed to."""
@@ -48,47 +49,56 @@ class Consent:
         """Raise ConsentMissing unless this is consent for that server, to the present wording."""
         if self.server != address.url or self.wording != WORDING:
             raise ConsentMissing(
-                f"You have not agreed to send anything to {address.url}.", "Read what would be sent, then agree."
+                _("You have not agreed to send anything to {url}.").format(url=address.url),
+                _("Read what would be sent, then agree."),
             )
 
 
 def consent_text(address: Address, site: str) -> str:
     """What the person agrees to, in words."""
-    who = f"the site '{site}' at {address.url}" if site else address.url
+    who = _("the site '{site}' at {url}").format(site=site, url=address.url) if site else address.url
     lines = [
-        f"The masks you submit, the points, boxes, outlines and strokes you place, and what you edit by hand between "
-        f"them will be sent to {who}, "
-        "with the case's name there, your name if you entered one, and, unless you switch it off in the settings, "
-        "the time and the number of clicks you took.",
-        "A mask that cannot be delivered waits on this computer's disk until the site can be reached.",
-        "Image voxels are not sent: the images come from that site.",
+        _(
+            "The masks you submit, the points, boxes, outlines and strokes you place, and what "
+            "you edit by hand between them will be sent to {who}, with the case's name there, "
+            "your name if you entered one, and, unless you switch it off in the settings, the "
+            "time and the number of clicks you took."
+        ).format(who=who),
+        _("A mask that cannot be delivered waits on this computer's disk until the site can be reached."),
+        _("Image voxels are not sent: the images come from that site."),
     ]
     if site:
         lines.append(
-            "The site learns from your masks. To other hospitals it gives only model weights and summary figures, "
-            "never images, masks or points."
+            _(
+                "The site learns from your masks. To other hospitals it gives only model weights and "
+                "summary figures, never images, masks or points."
+            )
         )
     else:
         lines.append(
-            "This is not a FedSeg site. What that server does with your masks is up to the person who runs it."
+            _("This is not a FedSeg site. What that server does with your masks is up to the person who runs it.")
         )
     if not address.private:
-        lines.append("This connection is NOT encrypted: others on the network could read along.")
-    lines.append("You can withdraw this in the settings at any time.")
+        lines.append(_("This connection is NOT encrypted: others on the network could read along."))
+    lines.append(_("You can withdraw this in the settings at any time."))
     return "\n\n".join(lines)
 
 
 def image_consent_text(address: Address, site: str, name: str) -> str:
     """What the person agrees to when an image leaves this computer; asked every time."""
-    who = f"the site '{site}' at {address.url}" if site else address.url
+    who = _("the site '{site}' at {url}").format(site=site, url=address.url) if site else address.url
     lines = [
-        f"The voxels of this volume, and where they lie, will be sent to {who} and kept there among its images, "
-        f"under the name '{name}'.",
-        "Patient name, dates and other DICOM fields are not sent. Make sure that the name above and the picture itself "
-        "tell nobody who the patient is.",
+        _(
+            "The voxels of this volume, and where they lie, will be sent to {who} and kept there "
+            "among its images, under the name '{name}'."
+        ).format(who=who, name=name),
+        _(
+            "Patient name, dates and other DICOM fields are not sent. Make sure that the name "
+            "above and the picture itself tell nobody who the patient is."
+        ),
     ]
     if not address.private:
-        lines.append("This connection is NOT encrypted: others on the network could read along.")
+        lines.append(_("This connection is NOT encrypted: others on the network could read along."))
     return "\n\n".join(lines)
 
 

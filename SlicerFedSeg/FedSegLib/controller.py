@@ -23,6 +23,7 @@ from .comparing import CompareScene, Comparing
 from .connection import Connect, Connection
 from .consent import ConsentBook, Store
 from .hosting import Hosting
+from .language import tr as _
 from .ledger import ChartScene, Ledger
 from .live.propagating import Propagating
 from .live.work import LiveWork
@@ -192,7 +193,7 @@ class Controller:
         self.casework.forget(scene_gone=True)
         self.connection.forget_waiting()
         if self.view.phase in CONNECTED:
-            notice = Notice("The scene was closed, and the case with it.", "Press 'Next case' to go on.")
+            notice = Notice(_("The scene was closed, and the case with it."), _("Press 'Next case' to go on."))
             self._panel.to(Phase.READY, case=None, notice=notice)
             self.posting.refresh()  # what was being sent waits now
         else:
@@ -253,7 +254,7 @@ class Controller:
         """Plot the Dice of every site over the rounds."""
         if self.view.round is not None:
             names, numbers, values = words.round_curve(self.view.round)
-            self._panel.guarded(lambda: self._scene.show_rounds("Dice per round and site", names, numbers, values))
+            self._panel.guarded(lambda: self._scene.show_rounds(_("Dice per round and site"), names, numbers, values))
 
     def stop_round(self) -> None:
         """Stop the federated run that is under way."""

@@ -7,8 +7,10 @@ import math
 from collections.abc import Mapping, Sequence
 
 from .errors import ProtocolError
+from .language import mark
+from .language import tr as _
 
-_HINT = "The server may be of another version, or not a MONAI Label server."
+_HINT = mark("The server may be of another version, or not a MONAI Label server.")
 
 
 def parse_object(body: bytes, what: str) -> Mapping[str, object]:
@@ -20,9 +22,9 @@ def parse_object(body: bytes, what: str) -> Mapping[str, object]:
     try:
         value = json.loads(body)
     except ValueError:
-        raise ProtocolError(f"The reply to {what} is not JSON.", _HINT) from None
+        raise ProtocolError(_("The reply to {what} is not JSON.").format(what=what), _(_HINT)) from None
     if not isinstance(value, dict):
-        raise ProtocolError(f"The reply to {what} is not a JSON object.", _HINT)
+        raise ProtocolError(_("The reply to {what} is not a JSON object.").format(what=what), _(_HINT))
     return value
 
 
@@ -36,12 +38,19 @@ class Fields:
 
     def __init__(self, values: object, what: str) -> None:
         if not isinstance(values, Mapping):
-            raise ProtocolError(f"{what} should be a JSON object, not {_show(values)}.", _HINT)
+            raise ProtocolError(
+                _("{what} should be a JSON object, not {values}.").format(what=what, values=_show(values)), _(_HINT)
+            )
         self._values: Mapping[str, object] = values
         self._what = what
 
     def _bad(self, key: str, wanted: str) -> ProtocolError:
-        return ProtocolError(f"'{key}' of {self._what} should be {wanted}, not {_show(self._values.get(key))}.", _HINT)
+        return ProtocolError(
+            _("'{key}' of {what} should be {wanted}, not {found}.").format(
+                key=key, what=self._what, wanted=wanted, found=_show(self._values.get(key))
+            ),
+            _(_HINT),
+        )
 
     def keys(self) -> list[str]:
         """Names in the object."""
@@ -70,7 +79,7 @@ class Fields:
         if value is None and default is not None:
             return default
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise self._bad(key, "a number")
+            raise self._bad(key, _("a number"))
         return float(value)
 
     def maybe_number(self, key: str) -> float | None:
@@ -83,14 +92,14 @@ class Fields:
         if value is None and default is not None:
             return default
         if isinstance(value, bool) or not isinstance(value, int):
-            raise self._bad(key, "a whole number")
+            raise self._bad(key, _("a whole number"))
         return value
 
     def flag(self, key: str, default: bool = False) -> bool:
         """True or false."""
         value = self._values.get(key, default)
         if not isinstance(value, bool):
-            raise self._bad(key, "true or false")
+            raise self._bad(key, _("true or false"))
         return value
 
     def maybe_flag(self, key: str) -> bool | None:
@@ -100,11 +109,11 @@ class Fields:
     def child(self, key: str) -> Fields:
         """An object, empty when absent."""
         value = self._values.get(key)
-        return Fields({} if value is None else value, f"'{key}' of {self._what}")
+        return Fields({} if value is None else value, _("'{key}' of {what}").format(key=key, what=self._what))
 
     def children(self, key: str) -> list[Fields]:
         """A list of objects, empty when absent."""
-        return [Fields(item, f"'{key}' of {self._what}") for item in self.items(key)]
+        return [Fields(item, _("'{key}' of {what}").format(key=key, what=self._what)) for item in self.items(key)]
 
     def items(self, key: str) -> Sequence[object]:
         """A list, empty when absent."""
@@ -112,7 +121,7 @@ class Fields:
         if value is None:
             return []
         if not isinstance(value, list):
-            raise self._bad(key, "a list")
+            raise self._bad(key, _("a list"))
         return value
 
     def raw(self, key: str) -> object:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import EmptyMask, GeometryMismatch, LabelMismatch
+from .language import tr as _
 from .protocol import Ijk, LabelSchema
 
 Array = npt.NDArray[Any]
@@ -43,14 +44,18 @@ class Grid:
         """
         if other.shape != self.shape:
             raise GeometryMismatch(
-                f"{what} has {_by(other.shape)} voxels; the image has {_by(self.shape)}. Nothing was changed.",
-                "The image at the site may have been replaced. Open the case again.",
+                _("{what} has {shape} voxels; the image has {image}. Nothing was changed.").format(
+                    what=what, shape=_by(other.shape), image=_by(self.shape)
+                ),
+                _("The image at the site may have been replaced. Open the case again."),
             )
         distance = self._corner_distance(other) if positions else 0.0
         if distance > TOLERANCE:
             raise GeometryMismatch(
-                f"{what} lies {distance:.2f} voxels away from the image. Nothing was changed.",
-                "The image at the site may have been replaced. Open the case again.",
+                _("{what} lies {distance:.2f} voxels away from the image. Nothing was changed.").format(
+                    what=what, distance=distance
+                ),
+                _("The image at the site may have been replaced. Open the case again."),
             )
 
     def _corner_distance(self, other: Grid) -> float:
@@ -109,8 +114,10 @@ def split_labels(labels: Array, label_names: Mapping[str, int], schema: LabelSch
     foreign = sorted(set(label_names) - set(schema.names))
     if foreign:
         raise LabelMismatch(
-            f"The mask holds {_listed(foreign)}, which the site's schema ({_listed(schema.names)}) does not.",
-            "The site's labels may have changed. Connect again.",
+            _("The mask holds {foreign}, which the site's schema ({names}) does not.").format(
+                foreign=_listed(foreign), names=_listed(schema.names)
+            ),
+            _("The site's labels may have changed. Connect again."),
         )
     none = -1
     masks = {name: labels == label_names.get(name, none) for name in schema.names}
@@ -118,7 +125,8 @@ def split_labels(labels: Array, label_names: Mapping[str, int], schema: LabelSch
     if named != int(np.count_nonzero(labels)):  # sorting all voxels to list the values takes long: for the message only
         unnamed = sorted({int(v) for v in np.unique(labels)} - {0} - set(label_names.values()))
         raise LabelMismatch(
-            f"The mask holds the values {unnamed}, which have no name.", "Tell the person who runs the site."
+            _("The mask holds the values {unnamed}, which have no name.").format(unnamed=unnamed),
+            _("Tell the person who runs the site."),
         )
     return masks
 
@@ -137,8 +145,8 @@ def merge_labels(masks: Mapping[str, Array], schema: LabelSchema, *, allow_empty
     known = {name: mask for name, mask in masks.items() if schema.find(name) is not None}
     if not allow_empty and not any(mask.any() for mask in known.values()):
         raise EmptyMask(
-            f"No voxel is marked as {' or '.join(schema.names)}.",
-            "If there is nothing to mark in this case, tick 'Nothing to mark' and submit again.",
+            _("No voxel is marked as {names}.").format(names=_(" or ").join(schema.names)),
+            _("If there is nothing to mark in this case, tick 'Nothing to mark' and submit again."),
         )
     shape = next(iter(masks.values())).shape
     largest = max(schema.values().values())
@@ -151,8 +159,10 @@ def merge_labels(masks: Mapping[str, Array], schema: LabelSchema, *, allow_empty
         if taken.any():
             other = next(item.name for item in schema.labels if item.value == int(taken[taken > 0][0]))
             raise LabelMismatch(
-                f"'{other}' and '{label.name}' share {int(np.count_nonzero(taken))} voxels.",
-                "In the Segment Editor set 'Modify other segments' to 'Overwrite all' and paint over them.",
+                _("'{other}' and '{name}' share {count} voxels.").format(
+                    other=other, name=label.name, count=int(np.count_nonzero(taken))
+                ),
+                _("In the Segment Editor set 'Modify other segments' to 'Overwrite all' and paint over them."),
             )
         merged[mask] = label.value
     return merged

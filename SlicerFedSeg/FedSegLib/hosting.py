@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .cancel import CancelSwitch
 from .connection import Connection
+from .language import tr as _
 from .local_site import LocalSettings, LocalSite, check_environment
 from .panel import Panel
 from .settings import Settings
@@ -53,7 +54,7 @@ class Hosting:
             return check_environment(wanted)
 
         def done(words: str) -> None:
-            self._panel.change(testing=False, notice=Notice(words, "Press 'Start'.", Tone.GOOD))
+            self._panel.change(testing=False, notice=Notice(words, _("Press 'Start'."), Tone.GOOD))
 
         def failed(error: Exception) -> None:
             self._panel.change(testing=False, notice=notice_of(error))
@@ -74,7 +75,7 @@ class Hosting:
             self._panel.to(Phase.OFFLINE)
             self._connection.connect(url, remember=False)  # the next one has another port
 
-        self._panel.run(Phase.CONNECTING, "Starting the site on this computer …", work, done, Phase.OFFLINE)
+        self._panel.run(Phase.CONNECTING, _("Starting the site on this computer …"), work, done, Phase.OFFLINE)
 
     def stop(self) -> None:
         """Stop the site, without keeping the person waiting."""
@@ -82,8 +83,8 @@ class Hosting:
         def work(cancel: CancelSwitch, report: Report) -> None:
             self._site.stop()
 
-        def done(_: None) -> None:
-            self._panel.change(notice=Notice("The site on this computer was stopped.", tone=Tone.GOOD))
+        def done(nothing: None) -> None:
+            self._panel.change(notice=Notice(_("The site on this computer was stopped."), tone=Tone.GOOD))
 
         self._lane.submit(work, done, lambda error: self._panel.change(notice=notice_of(error)))
 

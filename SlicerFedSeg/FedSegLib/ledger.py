@@ -8,6 +8,7 @@ from typing import Protocol
 from .cancel import CancelSwitch
 from .connection import Connection
 from .errors import FedSegError, NotFound
+from .language import tr as _
 from .panel import Panel
 from .state import Action, Notice, Tone, notice_of
 from .versions import Statistics, Version
@@ -77,7 +78,8 @@ class Ledger:
         """Let a version serve by hand."""
         if self._panel.can(Action.PROMOTE):
             self._change(
-                lambda cancel: self._connection.client().promote(version, reason, cancel), f"{version} serves now."
+                lambda cancel: self._connection.client().promote(version, reason, cancel),
+                _("{version} serves now.").format(version=version),
             )
 
     def roll_back(self, version: str, reason: str) -> None:
@@ -85,7 +87,7 @@ class Ledger:
         if self._panel.can(Action.PROMOTE):
             self._change(
                 lambda cancel: self._connection.client().roll_back(version, reason, cancel),
-                f"{version} serves no longer.",
+                _("{version} serves no longer.").format(version=version),
             )
 
     def _change(self, call: Callable[[CancelSwitch], str], words: str) -> None:
@@ -108,10 +110,12 @@ class Ledger:
         """Plot the Dice of the masks shown against those submitted, correction by correction."""
         points = self._panel.view.statistics.curve
         if not points:
-            error = FedSegError("No correction started from a mask of this site yet.", "Segment a case and submit it.")
+            error = FedSegError(
+                _("No correction started from a mask of this site yet."), _("Segment a case and submit it.")
+            )
             self._panel.change(notice=notice_of(error))
             return
-        self._panel.guarded(lambda: self._scene.show_curve("Dice of shown against submitted masks", points))
+        self._panel.guarded(lambda: self._scene.show_curve(_("Dice of shown against submitted masks"), points))
 
     def leave(self) -> None:
         """The site is left."""

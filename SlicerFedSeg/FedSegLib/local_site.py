@@ -18,13 +18,17 @@ from typing import Any
 
 from .cancel import CancelSwitch
 from .errors import LocalSiteFault
+from .language import mark
+from .language import tr as _
 from .worker import Report
 
 START_SECONDS = 180.0
 _CHECK_SECONDS = 30.0
 _STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.1
-_INSTALL = "In a terminal: python3 -m venv fedseg-site, then fedseg-site/bin/pip install and SlicerFedSeg's folder."
+_INSTALL = mark(
+    "In a terminal: python3 -m venv fedseg-site, then fedseg-site/bin/pip install and SlicerFedSeg's folder."
+)
 _CHECK = (
     "import importlib.util as u, json, sys; "
     "print(json.dumps([list(sys.version_info[:2]), "
@@ -53,13 +57,18 @@ class LocalSettings:
     def check(self) -> None:
         """Raise LocalSiteFault for what can be seen without starting anything."""
         if not self.python.is_file():
-            raise LocalSiteFault("There is no Python interpreter chosen.", f"Choose one that has the site. {_INSTALL}")
+            raise LocalSiteFault(
+                _("There is no Python interpreter chosen."),
+                _("Choose one that has the site. {how}").format(how=_(_INSTALL)),
+            )
         if not self.studies.is_dir():
-            raise LocalSiteFault("There is no image folder chosen.", "Choose the folder that holds the images.")
+            raise LocalSiteFault(_("There is no image folder chosen."), _("Choose the folder that holds the images."))
         if not any(self.studies.iterdir()):
-            raise LocalSiteFault("The image folder is empty.", "Put NIfTI, NRRD or picture files into it.")
+            raise LocalSiteFault(_("The image folder is empty."), _("Put NIfTI, NRRD or picture files into it."))
         if not _LABELS.match(self.labels):
-            raise LocalSiteFault(f"'{self.labels}' names no structures.", "Write them like: tumour=1, edema=2")
+            raise LocalSiteFault(
+                _("'{labels}' names no structures.").format(labels=self.labels), _("Write them like: tumour=1, edema=2")
+            )
 
 
 def check_environment(settings: LocalSettings) -> str:
@@ -84,11 +93,14 @@ def check_environment(settings: LocalSettings) -> str:
         )
         version, missing = json.loads(done.stdout)
     except (OSError, ValueError, subprocess.SubprocessError):
-        raise LocalSiteFault("That file is not a Python interpreter that runs.", _INSTALL) from None
+        raise LocalSiteFault(_("That file is not a Python interpreter that runs."), _(_INSTALL)) from None
     number = ".".join(str(part) for part in version)
     if missing:
-        raise LocalSiteFault(f"That Python ({number}) has no {' and no '.join(missing)}.", _INSTALL)
-    return f"Ready: Python {number} with the site."
+        raise LocalSiteFault(
+            _("That Python ({number}) has no {parts}.").format(number=number, parts=_(" and no ").join(missing)),
+            _(_INSTALL),
+        )
+    return _("Ready: Python {number} with the site.").format(number=number)
 
 
 class LocalSite:
@@ -155,10 +167,16 @@ class LocalSite:
                 told: dict[str, Any] = json.loads(ready.read_text(encoding="utf-8"))
                 return str(told["url"])
             if not self.running:
-                raise LocalSiteFault(f"The site did not start: {_last_words(log)}", "Correct that and start it again.")
-            report("Starting the site on this computer …", None)
+                raise LocalSiteFault(
+                    _("The site did not start: {log}").format(log=_last_words(log)),
+                    _("Correct that and start it again."),
+                )
+            report(_("Starting the site on this computer …"), None)
             cancel.wait(_POLL_SECONDS)
-        raise LocalSiteFault(f"The site did not serve within {START_SECONDS:g} s.", "Is this computer very busy?")
+        raise LocalSiteFault(
+            _("The site did not serve within {seconds:g} s.").format(seconds=START_SECONDS),
+            _("Is this computer very busy?"),
+        )
 
 
 def _last_words(log: Path) -> str:
@@ -167,4 +185,4 @@ def _last_words(log: Path) -> str:
     with contextlib.suppress(OSError):
         text = log.read_text(encoding="utf-8", errors="replace")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][-300:] if lines else "it said nothing."
+    return lines[-1][-300:] if lines else _("it said nothing.")

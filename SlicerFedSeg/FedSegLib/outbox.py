@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .errors import FedSegError, OutboxFault
+from .language import tr as _
 from .protocol import Label, LabelSchema
 from .voxels import Voxels, mask_file
 
@@ -93,7 +94,8 @@ class Outbox:
             self._write(self._folder / f"{parcel.id}.json", description)
         except OSError as error:
             raise OutboxFault(
-                f"The mask cannot be kept on this computer: {error.strerror}.", "Is the disk full? Nothing was sent."
+                _("The mask cannot be kept on this computer: {strerror}.").format(strerror=error.strerror),
+                _("Is the disk full? Nothing was sent."),
             ) from None
 
     def waiting(self, server: str | None = None) -> list[Parcel]:

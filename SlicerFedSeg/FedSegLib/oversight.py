@@ -8,6 +8,7 @@ from urllib.parse import quote
 from .cancel import CancelSwitch
 from .errors import NotFound
 from .fields import Fields, parse_object
+from .language import tr as _
 from .plans import PlanDetails, plan_details
 from .progress import Federation, Learning, Round, federation, learning, round_id, round_status
 from .transport import Transport
@@ -50,12 +51,14 @@ class OversightCalls:
     def promote(self, version: str, reason: str, cancel: CancelSwitch | None = None) -> str:
         """``POST /versions/{id}/promote``; returns the gate's objection, "" without one."""
         body = self._quick("POST", f"/versions/{quote(version, safe='')}/promote", {"reason": reason}, cancel)
-        return Fields(parse_object(body, "the promotion"), "the promotion").maybe_text("warning") or ""
+        return Fields(parse_object(body, _("the promotion")), _("the promotion")).maybe_text("warning") or ""
 
     def roll_back(self, version: str, reason: str, cancel: CancelSwitch | None = None) -> str:
         """``POST /versions/{id}/rollback``; returns which version serves now, in words."""
         body = self._quick("POST", f"/versions/{quote(version, safe='')}/rollback", {"reason": reason}, cancel)
-        return f"{Fields(parse_object(body, 'the rollback'), 'the rollback').text('champion')} serves again."
+        return _("{text} serves again.").format(
+            text=Fields(parse_object(body, "the rollback"), "the rollback").text("champion")
+        )
 
     def learning(self, cancel: CancelSwitch | None = None) -> Learning:
         """``GET /learning``."""

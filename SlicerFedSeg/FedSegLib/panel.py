@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from .errors import Cancelled, FedSegError, SignInNeeded
+from .language import tr as _
 from .state import Action, Busy, Notice, Phase, View, move, notice_of, why_not
 from .worker import Job, Lane, Mailbox, Work
 
@@ -44,7 +45,9 @@ class Panel:
         """True when the action is possible now; else the reason becomes the notice."""
         reason = why_not(self._view, action)
         if reason is not None:
-            self.change(notice=Notice(f"You cannot {action.value} now. {reason}"))
+            self.change(
+                notice=Notice(_("You cannot {action} now. {reason}").format(action=_(action.value), reason=reason))
+            )
         return reason is None
 
     def guarded(self, call: Callable[[], T]) -> T | None:
@@ -139,6 +142,6 @@ class Panel:
         if isinstance(error, SignInNeeded):
             self.ask_sign_in(error)
         elif isinstance(error, Cancelled):
-            self.to(back, notice=Notice("Stopped."))
+            self.to(back, notice=Notice(_("Stopped.")))
         else:
             self.to(back, notice=notice_of(error))

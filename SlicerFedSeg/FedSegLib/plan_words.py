@@ -2,40 +2,62 @@
 
 from __future__ import annotations
 
+from .language import tr as _
 from .progress import Plan
+from .words import rounds_in_words
 
 
 def plan_words(plan: Plan) -> str:
     """What the plan says, line by line, with who agreed to it here."""
     details = plan.details
-    rounds = "1 round" if plan.rounds == 1 else f"{plan.rounds} rounds"
-    lines = [f"Method: {' or '.join(plan.methods)}, {rounds} unless told otherwise."]
+    rounds = rounds_in_words(plan.rounds)
+    lines = [
+        _("Method: {methods}, {rounds} unless told otherwise.").format(
+            methods=_(" or ").join(plan.methods), rounds=rounds
+        )
+    ]
     if details is not None:
-        lines.append(f"Model: {plan.model}, for {', '.join(details.labels)}; {details.steps} training steps a round.")
-        lines.append(f"Sent to the hub: {_traffic(plan)}.")
-        lines.append(f"A round counts with at least {details.quorum} site(s).")
+        lines.append(
+            _("Model: {model}, for {labels}; {steps} training steps a round.").format(
+                model=plan.model, labels=", ".join(details.labels), steps=details.steps
+            )
+        )
+        lines.append(_("Sent to the hub: {traffic}.").format(traffic=_traffic(plan)))
+        lines.append(_("A round counts with at least {quorum} site(s).").format(quorum=details.quorum))
         if details.robust:
-            lines.append(f"The hub mixes updates so that a few hostile ones do little harm ({details.robust}).")
-        lines.append(f"Rounds may be started by {', '.join(details.starters) or 'every site'}.")
+            lines.append(
+                _("The hub mixes updates so that a few hostile ones do little harm ({robust}).").format(
+                    robust=details.robust
+                )
+            )
+        lines.append(
+            _("Rounds may be started by {sites}.").format(sites=", ".join(details.starters) or _("every site"))
+        )
     if plan.approved:
-        by = f" by {plan.approved_by}" if plan.approved_by else ""
-        day = f" on {plan.approved_at[:10]}" if plan.approved_at else ""
-        lines.append(f"Agreed to{by}{day}.")
-    lines.append(f"Fingerprint: {plan.sha256[:12]}…")
+        by = _(" by {who}").format(who=plan.approved_by) if plan.approved_by else ""
+        day = _(" on {day}").format(day=plan.approved_at[:10]) if plan.approved_at else ""
+        lines.append(_("Agreed to{by}{day}.").format(by=by, day=day))
+    lines.append(_("Fingerprint: {hash}…").format(hash=plan.sha256[:12]))
     return "\n".join(lines)
 
 
 def plan_question(plan: Plan, site: str) -> str:
     """What leaves the site once its administrator agrees to the plan."""
     lines = [
-        f"Agree to plan '{plan.name}' for the site '{site}'? Its courier will then take part in federated rounds.",
-        f"To the hub goes, in every round: {_traffic(plan)}; how many cases it learned from, how long that took, and "
-        "the mean Dice on its own validation cases. The hub mixes what all sites sent and returns it; the site's own "
-        "gate decides whether to use it.",
-        "Images, masks, points, and names of cases or persons do not leave the site. Numbers of a model can still "
-        "carry traces of the cases it learned from.",
-        "You can take this back at any time. What was sent until then stays with the federation.",
-        f"Fingerprint of the plan: {plan.sha256[:12]}…",
+        _("Agree to plan '{name}' for the site '{site}'? Its courier will then take part in federated rounds.").format(
+            name=plan.name, site=site
+        ),
+        _(
+            "To the hub goes, in every round: {traffic}; how many cases it learned from, how long "
+            "that took, and the mean Dice on its own validation cases. The hub mixes what all "
+            "sites sent and returns it; the site's own gate decides whether to use it."
+        ).format(traffic=_traffic(plan)),
+        _(
+            "Images, masks, points, and names of cases or persons do not leave the site. Numbers "
+            "of a model can still carry traces of the cases it learned from."
+        ),
+        _("You can take this back at any time. What was sent until then stays with the federation."),
+        _("Fingerprint of the plan: {hash}…").format(hash=plan.sha256[:12]),
     ]
     return "\n\n".join(lines)
 
@@ -43,7 +65,9 @@ def plan_question(plan: Plan, site: str) -> str:
 def _traffic(plan: Plan) -> str:
     details = plan.details
     if details is None or not details.numbers:
-        return f"the numbers of '{plan.model}' that were trained here"
+        return _("the numbers of '{model}' that were trained here").format(model=plan.model)
     up, down = details.bytes_up / 1e6, details.bytes_down / 1e6
-    size = f"{up:.1f} MB a round; {down:.1f} MB back"
-    return f"{details.numbers:,} numbers of '{plan.model}' that were trained here ({size})"
+    size = _("{up:.1f} MB a round; {down:.1f} MB back").format(up=up, down=down)
+    return _("{numbers:,} numbers of '{model}' that were trained here ({size})").format(
+        numbers=details.numbers, model=plan.model, size=size
+    )

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 from .fields import Fields, parse_object
+from .language import tr as _
 
 _BYTES = {"float32": (4, 4), "float16": (2, 2), "int8": (1, 2)}
 """Bytes of a number by encoding: on the way to the hub, and back."""
@@ -44,7 +45,7 @@ class PlanDetails:
 
 def plan_details(body: bytes) -> PlanDetails:
     """Parse ``GET /federation/plan``."""
-    fields = Fields(parse_object(body, "the plan"), "the plan")
+    fields = Fields(parse_object(body, _("the plan")), _("the plan"))
     allowed = [fields.child("method"), *fields.children("alternatives")]
     tensors = fields.child("adapter")
     numbers = sum(_size(tensors, name) for name in tensors.keys())  # noqa: SIM118  not a dict

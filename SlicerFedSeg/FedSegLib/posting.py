@@ -10,6 +10,7 @@ from collections.abc import Callable
 from .cancel import CancelSwitch
 from .connection import Connection
 from .errors import Cancelled, ConsentMissing, FedSegError, ProtocolError, ServerFault, SignInNeeded, Unreachable
+from .language import tr as _
 from .outbox import Outbox, Parcel
 from .panel import Panel
 from .protocol import Receipt
@@ -88,7 +89,9 @@ class Posting:
             over()
             self._outbox.remove(parcel)
             self._panel.change(
-                notice=Notice(f"The mask of '{parcel.case}' that waited here has arrived.", "", Tone.GOOD)
+                notice=Notice(
+                    _("The mask of '{case}' that waited here has arrived.").format(case=parcel.case), "", Tone.GOOD
+                )
             )
             self.refresh()
 
@@ -132,6 +135,6 @@ class Posting:
 def kept_notice(parcel: Parcel, error: FedSegError) -> Notice:
     """What is said when a mask could not be delivered."""
     return Notice(
-        f"{error} The mask of '{parcel.case}' is kept on this computer.",
-        "It is sent as soon as the site can be reached again, even after a restart. You can go on.",
+        _("{error} The mask of '{case}' is kept on this computer.").format(error=error, case=parcel.case),
+        _("It is sent as soon as the site can be reached again, even after a restart. You can go on."),
     )

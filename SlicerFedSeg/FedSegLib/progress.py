@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .fields import Fields, parse_object
+from .language import tr as _
 from .plans import PlanDetails
 
 LEARNING_RUNS = frozenset({"queued", "training", "gating"})
@@ -50,7 +51,7 @@ class Learning:
 
 def learning(body: bytes) -> Learning:
     """Parse the state of the learner."""
-    fields = Fields(parse_object(body, "the learning"), "the learning")
+    fields = Fields(parse_object(body, _("the learning")), _("the learning"))
     curve = tuple((point.number("step"), point.number("loss")) for point in fields.children("curve"))
     job = fields.raw("job")
     return Learning(
@@ -124,12 +125,12 @@ class Round:
 
 def round_status(body: bytes) -> Round:
     """Parse one federated run."""
-    return _round(Fields(parse_object(body, "the federated round"), "the federated round"))
+    return _round(Fields(parse_object(body, _("the federated round")), _("the federated round")))
 
 
 def round_id(body: bytes) -> str:
     """Parse the id of a run that was just asked for."""
-    return str(Fields(parse_object(body, "the new round"), "the new round").text("id"))
+    return str(Fields(parse_object(body, _("the new round")), _("the new round")).text("id"))
 
 
 def _round(fields: Fields) -> Round:
@@ -231,7 +232,7 @@ class Federation:
 
 def federation(body: bytes) -> Federation:
     """Parse the site's place in its federation."""
-    fields = Fields(parse_object(body, "the federation"), "the federation")
+    fields = Fields(parse_object(body, _("the federation")), _("the federation"))
     plan = fields.child("plan") if fields.has("plan") else None
     rounds = fields.children("rounds")
     return Federation(

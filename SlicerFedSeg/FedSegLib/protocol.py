@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from .codes import Codes, codes
 from .errors import ProtocolError
 from .fields import Fields, parse_object
+from .language import tr as _
 
 if TYPE_CHECKING:
     from .voxels import Voxels
@@ -60,9 +61,13 @@ class LabelSchema:
         values = [label.value for label in self.labels]
         names = [label.name for label in self.labels]
         if len(set(values)) != len(values) or len(set(names)) != len(names):
-            raise ProtocolError(f"The site's labels repeat a name or a value: {dict(zip(names, values, strict=True))}.")
+            raise ProtocolError(
+                _("The site's labels repeat a name or a value: {values}.").format(
+                    values=dict(zip(names, values, strict=True))
+                )
+            )
         if any(value < 1 or value > 65535 for value in values):
-            raise ProtocolError(f"The site's label values must lie in 1..65535, not {values}.")
+            raise ProtocolError(_("The site's label values must lie in 1..65535, not {values}.").format(values=values))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -126,9 +131,9 @@ def site_info(body: bytes) -> SiteInfo:
     Raises:
         ProtocolError: not a MONAI Label server's reply.
     """
-    fields = Fields(parse_object(body, "GET /info/"), "the server's description")
+    fields = Fields(parse_object(body, "GET /info/"), _("the server's description"))
     if not fields.has("models"):
-        raise ProtocolError("That server is not a MONAI Label server.", "Check the address and the port.")
+        raise ProtocolError(_("That server is not a MONAI Label server."), _("Check the address and the port."))
     extra = fields.child("fedseg") if fields.has("fedseg") else None
     return SiteInfo(
         name=fields.text("name", "MONAI Label"),
@@ -148,11 +153,11 @@ def _schema(fields: Fields, extra: Fields | None) -> LabelSchema:
     labels = source.raw("labels")
     if isinstance(labels, list):
         labels = {str(name): position for position, name in enumerate((n for n in labels if n != "background"), 1)}
-    named = Fields({} if labels is None else labels, "the site's labels")
+    named = Fields({} if labels is None else labels, _("the site's labels"))
     values = {name: named.whole(name) for name in named.keys() if name != "background"}  # noqa: SIM118  not a dict
-    colors = extra.child("colors") if extra else Fields({}, "the colours")
+    colors = extra.child("colors") if extra else Fields({}, _("the colours"))
     ordered = sorted(((value, name) for name, value in values.items() if value != 0))
-    coded = extra.child("codes") if extra else Fields({}, "the codes")
+    coded = extra.child("codes") if extra else Fields({}, _("the codes"))
     return LabelSchema(
         tuple(
             Label(name, value, _color(colors, name, n), codes(coded.child(name)) if coded.has(name) else None)
@@ -170,7 +175,7 @@ def _color(colors: Fields, name: str, position: int) -> Rgb:
 
 def _models(fields: Fields, extra: Fields | None) -> tuple[Model, ...]:
     stock = fields.child("models")
-    ours = extra.child("models") if extra else Fields({}, "the site's models")
+    ours = extra.child("models") if extra else Fields({}, _("the site's models"))
     models = []
     for name in dict.fromkeys([*stock.keys(), *ours.keys()]):
         kind = stock.child(name).text("type", "segmentation")
@@ -199,10 +204,10 @@ class NextCase:
 
 def next_case(body: bytes) -> NextCase | None:
     """Parse the next case; None when the site has no case left."""
-    values = parse_object(body, "the next case")
+    values = parse_object(body, _("the next case"))
     if not values:
         return None
-    fields = Fields(values, "the next case")
+    fields = Fields(values, _("the next case"))
     return NextCase(fields.text("id"), fields.text("reason", ""))
 
 
@@ -258,7 +263,7 @@ class Mask:
 
 def mask(params: bytes, content: bytes, suffix: str, model: str, schema: LabelSchema) -> Mask:
     """Build a Mask from the two parts of an infer reply."""
-    fields = Fields(parse_object(params, "the segmentation"), "the segmentation")
+    fields = Fields(parse_object(params, _("the segmentation")), _("the segmentation"))
     names = fields.child("label_names")
     found = {name: names.whole(name) for name in names.keys() if name != "background"}  # noqa: SIM118  not a dict
     times = fields.child("seconds")
@@ -287,10 +292,12 @@ class Receipt:
 
 def receipt(body: bytes, case: str) -> Receipt:
     """Parse the reply to a submitted mask."""
-    fields = Fields(parse_object(body, "the submitted mask"), "the receipt")
+    fields = Fields(parse_object(body, _("the submitted mask")), _("the receipt"))
     part = fields.maybe_text("part")
     if part is not None and part not in ("train", "validation", "holdout"):
-        raise ProtocolError(f"'part' of the receipt should be train, validation or holdout, not '{part}'.")
+        raise ProtocolError(
+            _("'part' of the receipt should be train, validation or holdout, not '{part}'.").format(part=part)
+        )
     return Receipt(
         case=fields.text("image", case),
         correction=str(fields.raw("correction")) if fields.has("correction") else None,

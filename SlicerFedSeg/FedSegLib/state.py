@@ -20,6 +20,8 @@ from typing import Any
 
 from .cases import CaseRow
 from .errors import ActionNotPossible, FedSegError
+from .language import mark
+from .language import tr as _
 from .progress import Federation, Learning, Round
 from .protocol import SiteInfo
 from .versions import NO_STATISTICS, Statistics, Version
@@ -28,40 +30,40 @@ from .versions import NO_STATISTICS, Statistics, Version
 class Phase(Enum):
     """What the annotator is in the middle of."""
 
-    OFFLINE = "not connected"
-    CONNECTING = "connecting"
-    SIGN_IN = "sign-in needed"
-    READY = "connected, no case open"
-    FETCHING = "fetching a case"
-    OPEN = "case open"
-    SEGMENTING = "segmenting"
-    SUBMITTING = "submitting"
+    OFFLINE = mark("not connected")
+    CONNECTING = mark("connecting")
+    SIGN_IN = mark("sign-in needed")
+    READY = mark("connected, no case open")
+    FETCHING = mark("fetching a case")
+    OPEN = mark("case open")
+    SEGMENTING = mark("segmenting")
+    SUBMITTING = mark("submitting")
 
 
 class Action(Enum):
     """What a person can do; the text says it as the end of 'You cannot ...'."""
 
-    CONNECT = "connect"
-    DISCONNECT = "disconnect"
-    SIGN_IN = "sign in"
-    NEXT = "open a case"
-    SKIP = "skip this case"
-    SEGMENT = "segment"
-    PROMPT = "use points and a box"
-    UNDO = "undo"
-    REDO = "redo"
-    PROPAGATE = "propagate"
-    COMPARE = "compare versions"
-    SUBMIT = "submit"
-    LEARN = "start learning"
-    STOP_LEARNING = "stop learning"
-    PROMOTE = "change which version serves"
-    PAUSE = "pause this site"
-    JOIN = "agree to the plan"
-    LEAVE = "leave the federation"
-    START_ROUND = "start a round"
-    STOP_ROUND = "stop a round"
-    CANCEL = "stop what runs"
+    CONNECT = mark("connect")
+    DISCONNECT = mark("disconnect")
+    SIGN_IN = mark("sign in")
+    NEXT = mark("open a case")
+    SKIP = mark("skip this case")
+    SEGMENT = mark("segment")
+    PROMPT = mark("use points and a box")
+    UNDO = mark("undo")
+    REDO = mark("redo")
+    PROPAGATE = mark("propagate")
+    COMPARE = mark("compare versions")
+    SUBMIT = mark("submit")
+    LEARN = mark("start learning")
+    STOP_LEARNING = mark("stop learning")
+    PROMOTE = mark("change which version serves")
+    PAUSE = mark("pause this site")
+    JOIN = mark("agree to the plan")
+    LEAVE = mark("leave the federation")
+    START_ROUND = mark("start a round")
+    STOP_ROUND = mark("stop a round")
+    CANCEL = mark("stop what runs")
 
 
 _STEPS: dict[Phase, frozenset[Phase]] = {
@@ -222,7 +224,9 @@ def move(view: View, phase: Phase, **changes: Any) -> View:
         ActionNotPossible: there is no such step.
     """
     if phase is not view.phase and phase not in _STEPS[view.phase]:
-        raise ActionNotPossible(f"There is no way from '{view.phase.value}' to '{phase.value}'.")
+        raise ActionNotPossible(
+            _("There is no way from '{here}' to '{there}'.").format(here=_(view.phase.value), there=_(phase.value))
+        )
     return replace(view, phase=phase, **changes)
 
 
@@ -231,8 +235,8 @@ def notice_of(error: Exception) -> Notice:
     if isinstance(error, FedSegError):
         return Notice(str(error), error.hint, Tone.ERROR)
     return Notice(
-        f"An error inside FedSeg: {type(error).__name__}: {error}",
-        "Your work is still in the scene. Please report this with Slicer's log.",
+        _("An error inside FedSeg: {name}: {error}").format(name=type(error).__name__, error=error),
+        _("Your work is still in the scene. Please report this with Slicer's log."),
         Tone.ERROR,
     )
 
@@ -249,89 +253,95 @@ def why_not(view: View, action: Action) -> str | None:
     if action not in _ACTIONS[view.phase]:
         return _not_now(view)
     if view.consent_text is not None and action not in (Action.DISCONNECT, Action.CANCEL):
-        return "Answer the question about sending first."
+        return _("Answer the question about sending first.")
     site = view.site
     if action in _LEAVING and (view.live.asking or view.live.propagating):
-        return "Wait until the model has answered."
+        return _("Wait until the model has answered.")
     if action in _PROMPTING and site is not None:
         return _why_not_prompt(view, site, action)
     if action is Action.SEGMENT and site is not None:
         model = site.model(view.model)
         if model is None:
-            return "This server offers no model."
+            return _("This server offers no model.")
         if not model.automatic:
-            return f"The model '{view.model}' needs points."
+            return _("The model '{model}' needs points.").format(model=view.model)
     if action is Action.COMPARE and site is not None:
         if site.stock:
-            return "A stock MONAI Label server has no versions."
+            return _("A stock MONAI Label server has no versions.")
         several = sum(version.model == view.model for version in view.versions) > 1
-        return None if several else f"There is only one version of '{view.model}' so far."
+        return None if several else _("There is only one version of '{model}' so far.").format(model=view.model)
     if action is Action.SUBMIT and site is not None and site.role == "viewer":
-        return "Your role 'viewer' may look, not submit."
+        return _("Your role 'viewer' may look, not submit.")
     return None
 
 
 def _why_not_prompt(view: View, site: SiteInfo, action: Action) -> str | None:
     model = site.model(view.model)
     if model is None or not model.prompts:
-        return f"The model '{view.model}' segments by itself; it does not understand points or a box."
+        return _("The model '{model}' segments by itself; it does not understand points or a box.").format(
+            model=view.model
+        )
     if action is Action.UNDO:
-        return None if view.live.can_undo else "There is nothing to undo."
+        return None if view.live.can_undo else _("There is nothing to undo.")
     if action is Action.REDO:
-        return None if view.live.can_redo else "There is nothing to do again."
+        return None if view.live.can_redo else _("There is nothing to do again.")
     if action is Action.PROPAGATE:
         if site.stock:
-            return "A stock MONAI Label server cannot propagate."
+            return _("A stock MONAI Label server cannot propagate.")
         if view.live.propagating:
-            return "A propagation is running."
-        return None if view.live.can_undo else "Prompt a slice first."
+            return _("A propagation is running.")
+        return None if view.live.can_undo else _("Prompt a slice first.")
     return None
 
 
 def _not_now(view: View) -> str:
     if view.phase is Phase.OFFLINE:
-        return "Connect to a site first."
+        return _("Connect to a site first.")
     if view.phase is Phase.READY:
-        return "Open a case first."
+        return _("Open a case first.")
     if view.busy is not None:
-        return f"Wait until this is done: {view.busy.text}"
-    return f"Not possible now: {view.phase.value}."
+        return _("Wait until this is done: {text}").format(text=view.busy.text)
+    return _("Not possible now: {phase}.").format(phase=_(view.phase.value))
 
 
 def _why_not_shared(view: View, action: Action) -> str | None:
     """Learning and rounds go on beside the annotator's work, so only the connection matters."""
     site = view.site
     if site is None or view.phase not in CONNECTED:
-        return "Connect to a site first."
+        return _("Connect to a site first.")
     if site.stock:
-        return "This is a stock MONAI Label server: it has no learning or federation of FedSeg's kind."
+        return _("This is a stock MONAI Label server: it has no learning or federation of FedSeg's kind.")
     if action in view.asking:
-        return "Already asked; waiting for the answer."
+        return _("Already asked; waiting for the answer.")
     if site.role == "viewer":
-        return "Your role 'viewer' may look, not start or stop."
+        return _("Your role 'viewer' may look, not start or stop.")
     if action is Action.PROMOTE:
-        return None if site.role in (None, "reviewer", "admin") else f"Your role '{site.role}' may not: ask a reviewer."
+        return (
+            None
+            if site.role in (None, "reviewer", "admin")
+            else _("Your role '{role}' may not: ask a reviewer.").format(role=site.role)
+        )
     learning_runs = view.learning is not None and view.learning.running
     round_runs = view.round is not None and view.round.running
     if action is Action.LEARN:
-        return "Learning is running." if learning_runs else None
+        return _("Learning is running.") if learning_runs else None
     if action is Action.STOP_LEARNING:
-        return None if learning_runs else "No learning is running."
+        return None if learning_runs else _("No learning is running.")
     if not site.federation and (view.federation is None or not view.federation.enabled):
-        return "This site belongs to no federation."
+        return _("This site belongs to no federation.")
     if action in (Action.PAUSE, Action.JOIN, Action.LEAVE):
         if site.role not in (None, "admin"):
-            return f"Your role '{site.role}' may not: ask an administrator."
-        return "Answer the question about sending first." if view.consent_text is not None else None
+            return _("Your role '{role}' may not: ask an administrator.").format(role=site.role)
+        return _("Answer the question about sending first.") if view.consent_text is not None else None
     if site.role == "annotator":
-        return "Your role 'annotator' may not start or stop rounds: ask a reviewer."
+        return _("Your role 'annotator' may not start or stop rounds: ask a reviewer.")
     if action is Action.START_ROUND:
-        return "A round is running." if round_runs else _why_no_part(view)
-    return None if round_runs else "No round is running."
+        return _("A round is running.") if round_runs else _why_no_part(view)
+    return None if round_runs else _("No round is running.")
 
 
 def _why_no_part(view: View) -> str | None:
     known = view.federation
     if known is not None and known.plan is not None and known.plan.approved is False:
-        return "Nobody at this site has agreed to the plan: ask an administrator."
-    return "This site is paused." if known is not None and known.paused else None
+        return _("Nobody at this site has agreed to the plan: ask an administrator.")
+    return _("This site is paused.") if known is not None and known.paused else None

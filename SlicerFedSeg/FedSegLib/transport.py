@@ -31,6 +31,7 @@ from typing import IO, TYPE_CHECKING, Any
 from .address import Address
 from .cancel import CancelSwitch
 from .errors import FedSegError, ProtocolError, TimedOut, TlsRefused, Unreachable, refused_class
+from .language import tr as _
 
 if TYPE_CHECKING:
     import requests
@@ -158,18 +159,25 @@ class Transport:
             return _tls_in_words(where, str(error))
         if isinstance(error, requests.exceptions.ConnectTimeout):
             return TimedOut(
-                f"{where} did not answer within {CONNECT_SECONDS:g} s.", "Is the address right? A firewall?"
+                _("{where} did not answer within {seconds:g} s.").format(where=where, seconds=CONNECT_SECONDS),
+                _("Is the address right? A firewall?"),
             )
         if isinstance(error, requests.exceptions.Timeout) or "timed out" in str(error).lower():
-            return TimedOut(f"{where} stayed silent for {wait:g} s.", "The site may be busy. Try again in a while.")
+            return TimedOut(
+                _("{where} stayed silent for {wait:g} s.").format(where=where, wait=wait),
+                _("The site may be busy. Try again in a while."),
+            )
         if isinstance(error, requests.exceptions.InvalidSchema | requests.exceptions.InvalidURL):
-            return Unreachable(f"{where} cannot be used as an address.", "Check the address.")
+            return Unreachable(_("{where} cannot be used as an address.").format(where=where), _("Check the address."))
         if isinstance(error, OSError) and "CA certificate" in str(error):
-            return TlsRefused("The CA file cannot be read.", "Choose another file in the settings, or none.")
+            return TlsRefused(_("The CA file cannot be read."), _("Choose another file in the settings, or none."))
         if isinstance(error, requests.exceptions.ChunkedEncodingError) or "Read" in type(error).__name__:
-            return ProtocolError(f"The connection to {where} broke off within the reply.", "Try again.")
+            return ProtocolError(
+                _("The connection to {where} broke off within the reply.").format(where=where), _("Try again.")
+            )
         return Unreachable(
-            f"Nothing answers at {where}.", "Check the address and the port, and that the site server runs."
+            _("Nothing answers at {where}.").format(where=where),
+            _("Check the address and the port, and that the site server runs."),
         )
 
 
@@ -232,14 +240,16 @@ def _read(
     announced = response.headers.get("Content-Length", "")
     total = int(announced) if announced.isdigit() and "Content-Encoding" not in response.headers else None
     if total is not None and total > limit:
-        raise ProtocolError(f"The reply has {total} bytes; {limit} are the most accepted.")
+        raise ProtocolError(
+            _("The reply has {total} bytes; {limit} are the most accepted.").format(total=total, limit=limit)
+        )
     blocks: list[bytes] = []
     count = 0
     for block in response.iter_content(_BLOCK):
         cancel.check()
         count += len(block)
         if count > limit:
-            raise ProtocolError(f"The reply is longer than {limit} bytes, the most accepted.")
+            raise ProtocolError(_("The reply is longer than {limit} bytes, the most accepted.").format(limit=limit))
         if sink is not None:
             sink.write(block)
         else:
@@ -247,14 +257,18 @@ def _read(
         if progress is not None:
             progress(count, total)
     if total is not None and count != total:
-        raise ProtocolError(f"The reply was cut short: {count} of {total} bytes.", "Try again.")
+        raise ProtocolError(
+            _("The reply was cut short: {count} of {total} bytes.").format(count=count, total=total), _("Try again.")
+        )
     return b"".join(blocks)
 
 
 def _refusal(status: int, headers: Mapping[str, str], body: bytes) -> FedSegError:
     if status < 400:
-        target = headers.get("Location", "another address")
-        return refused_class(status)(f"The server points to {target}.", "Use that address if you trust it.")
+        target = headers.get("Location", _("another address"))
+        return refused_class(status)(
+            _("The server points to {target}.").format(target=target), _("Use that address if you trust it.")
+        )
     try:
         values = json.loads(body)
     except ValueError:
@@ -274,40 +288,43 @@ def _refusal(status: int, headers: Mapping[str, str], body: bytes) -> FedSegErro
 
 def _plain_words(status: int) -> str:
     words = {
-        401: "The site asks you to sign in.",
-        403: "Your role does not allow this.",
-        404: "The site does not know that.",
-        413: "The site finds the upload too large.",
-        429: "The site is busy.",
+        401: _("The site asks you to sign in."),
+        403: _("Your role does not allow this."),
+        404: _("The site does not know that."),
+        413: _("The site finds the upload too large."),
+        429: _("The site is busy."),
     }
-    return words.get(status, f"The server answered with an error (status {status}).")
+    return words.get(status, _("The server answered with an error (status {status}).").format(status=status))
 
 
 def _plain_hint(status: int) -> str:
     if status == 401:
-        return "Enter your user name and password."
+        return _("Enter your user name and password.")
     if status == 403:
-        return "Ask the person who runs the site for the right."
-    return "Try again; if it stays, tell the person who runs the site." if status >= 500 or status == 429 else ""
+        return _("Ask the person who runs the site for the right.")
+    return _("Try again; if it stays, tell the person who runs the site.") if status >= 500 or status == 429 else ""
 
 
 def _tls_in_words(where: str, reason: str) -> FedSegError:
     lower = reason.lower()
     if "wrong_version_number" in lower or "record layer" in lower or "packet length" in lower:
-        return TlsRefused(f"{where} does not speak TLS.", "The server may be meant to be reached with http://.")
-    why = "its certificate cannot be verified"
+        return TlsRefused(
+            _("{where} does not speak TLS.").format(where=where),
+            _("The server may be meant to be reached with http://."),
+        )
+    why = _("its certificate cannot be verified")
     for sign, words in (
-        ("self-signed", "its certificate is signed by itself"),
-        ("self signed", "its certificate is signed by itself"),
-        ("hostname mismatch", "its certificate is for another name"),
-        ("doesn't match", "its certificate is for another name"),
-        ("expired", "its certificate has expired"),
-        ("unable to get local issuer", "its certificate comes from an authority this computer does not know"),
+        ("self-signed", _("its certificate is signed by itself")),
+        ("self signed", _("its certificate is signed by itself")),
+        ("hostname mismatch", _("its certificate is for another name")),
+        ("doesn't match", _("its certificate is for another name")),
+        ("expired", _("its certificate has expired")),
+        ("unable to get local issuer", _("its certificate comes from an authority this computer does not know")),
     ):
         if sign in lower:
             why = words
             break
     return TlsRefused(
-        f"{where} could not prove who it is: {why}. Nothing was sent.",
-        "If your hospital has its own certificate authority, choose its CA file in the settings.",
+        _("{where} could not prove who it is: {why}. Nothing was sent.").format(where=where, why=why),
+        _("If your hospital has its own certificate authority, choose its CA file in the settings."),
     )

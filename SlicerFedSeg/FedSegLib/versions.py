@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .fields import Fields, parse_object
+from .language import tr as _
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ NO_STATISTICS = Statistics()
 
 def versions(body: bytes) -> tuple[Version, ...]:
     """Parse ``GET /versions``, newest first."""
-    entries = Fields(parse_object(body, "the versions"), "the versions").children("versions")
+    entries = Fields(parse_object(body, _("the versions")), _("the versions")).children("versions")
     found = [
         Version(
             id=entry.text("id"),
@@ -79,7 +80,7 @@ def versions(body: bytes) -> tuple[Version, ...]:
 
 def statistics(body: bytes) -> Statistics:
     """Parse ``GET /statistics``."""
-    fields = Fields(parse_object(body, "the statistics"), "the statistics")
+    fields = Fields(parse_object(body, _("the statistics")), _("the statistics"))
     uses = tuple(
         Use(
             version=entry.text("version"),

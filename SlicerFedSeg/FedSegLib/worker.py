@@ -28,6 +28,7 @@ from typing import Generic, Protocol, TypeVar
 
 from .cancel import CancelSwitch
 from .errors import Cancelled
+from .language import tr as _
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -155,13 +156,13 @@ class Job(Generic[T]):
     def _end_well(self, mailbox: Mailbox, result: T) -> None:
         mailbox.settled()
         if self.cancel.cancelled:
-            self._failed(Cancelled("Stopped."))
+            self._failed(Cancelled(_("Stopped.")))
         else:
             self._done(result)
 
     def _end_badly(self, mailbox: Mailbox, error: Exception) -> None:
         mailbox.settled()
-        self._failed(Cancelled("Stopped.") if self.cancel.cancelled else error)
+        self._failed(Cancelled(_("Stopped.")) if self.cancel.cancelled else error)
 
 
 class Lane:

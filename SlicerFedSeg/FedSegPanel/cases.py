@@ -5,6 +5,7 @@ from typing import ClassVar
 import qt
 import slicer
 from FedSegLib import words
+from FedSegLib.language import tr as _
 from FedSegLib.state import Action, why_not
 
 from .section import Section, fill, prepare_table
@@ -71,7 +72,7 @@ class Cases(Section):
         self._rows = rows
         table.rowCount = len(rows)
         for position, row in enumerate(rows):
-            texts = (row.id, row.state.value, words.dice_in_words(row.dice))
+            texts = (row.id, _(row.state.value), words.dice_in_words(row.dice))
             for column, text in enumerate(texts):
                 item = qt.QTableWidgetItem(text)
                 item.setToolTip(words.row_words(row))

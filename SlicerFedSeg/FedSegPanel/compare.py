@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from FedSegLib import words
 from FedSegLib.comparing import MODES
+from FedSegLib.language import tr as _
 from FedSegLib.state import Action
 
 from .section import Section, fill, fill_table, prepare_table
@@ -19,12 +20,12 @@ class Compare(Section):
         """Connect the buttons."""
         ui, comparing = self.ui, self.controller.comparing
         self._offered = ()
-        fill(ui.modeBox, MODES)
+        fill(ui.modeBox, [_(mode) for mode in MODES])
         self.on_click(ui.compareButton, self._compare)
         self.on_click(ui.acceptOneButton, lambda: comparing.accept(second=False))
         self.on_click(ui.acceptTwoButton, lambda: comparing.accept(second=True))
         self.on_click(ui.endButton, comparing.close)
-        ui.modeBox.connect("currentTextChanged(QString)", comparing.show)
+        ui.modeBox.connect("currentIndexChanged(int)", lambda position: comparing.show(MODES[position]))
         prepare_table(ui.structuresTable, stretched=0)
 
     def _compare(self):
@@ -48,4 +49,4 @@ class Compare(Section):
         ui.comparisonPanel.visible = shown is not None
         if shown is not None:
             fill_table(ui.structuresTable, words.comparison_rows(shown))
-            ui.modeBox.currentText = shown.mode
+            ui.modeBox.setCurrentIndex(MODES.index(shown.mode))

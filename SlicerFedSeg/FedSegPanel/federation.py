@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from FedSegLib import words
+from FedSegLib.language import tr as _
 from FedSegLib.plan_words import plan_words
 from FedSegLib.state import Action
 
@@ -48,7 +49,9 @@ class Federation(Section):
         fill(ui.methodBox, plan.methods if plan is not None else ())
         ui.methodPanel.visible = plan is not None and len(plan.methods) > 1
         ui.pauseButton.visible = plan is not None
-        ui.pauseButton.text = "Take part again" if federation is not None and federation.paused else "Pause this site"
+        ui.pauseButton.text = (
+            _("Take part again") if federation is not None and federation.paused else _("Pause this site")
+        )
         ui.planSection.visible = plan is not None
         self._unfold_plan(plan)
         ui.planLabel.text = plan_words(plan) if plan is not None else ""

@@ -6,6 +6,8 @@ import qt
 import slicer.util
 from FedSegLib.state import why_not
 
+from .speech import translate_form
+
 
 class Shell:
     """What sections need of the widget that holds them.
@@ -36,6 +38,7 @@ class Section:
         self.controller = shell.controller
         self.root = slicer.util.loadUI(shell.resource(f"UI/{self.FORM}.ui"))
         self.ui = slicer.util.childWidgetVariables(self.root)
+        translate_form(shell.resource(f"UI/{self.FORM}.ui"), self.ui)
         self._buttons = {
             action: [(getattr(self.ui, name), getattr(self.ui, name).toolTip) for name in names]
             for action, names in self.ACTIONS.items()

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import qt
 import slicer
+from FedSegLib.language import tr as _
 from FedSegLib.scene import SCRIBBLES, Pointer
 from FedSegLib.state import Action
 
@@ -134,7 +135,7 @@ class Segment(Section):
         ui.propagatingLabel.text = view.live.propagating
         ui.answerLabel.visible = view.case is not None and bool(view.case.answered_by)
         if view.case is not None:
-            ui.answerLabel.text = f"Shown: {view.case.answered_by}"
+            ui.answerLabel.text = _("Shown: {answered_by}").format(answered_by=view.case.answered_by)
         self._show_tool(view)
         self._show_editor()
 

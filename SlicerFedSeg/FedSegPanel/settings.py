@@ -1,5 +1,6 @@
 """What the module remembers, and consent to take back."""
 
+from FedSegLib.language import tr as _
 from FedSegLib.state import Phase
 
 from .section import Section
@@ -27,5 +28,5 @@ class Settings(Section):
         """Draw the whole View."""
         ui = self.ui
         ui.caFileEdit.enabled = view.phase is Phase.OFFLINE
-        ui.consentStateLabel.text = "given for this server" if view.consented else "asked before anything is sent"
+        ui.consentStateLabel.text = _("given for this server") if view.consented else _("asked before anything is sent")
         ui.withdrawButton.enabled = view.consented

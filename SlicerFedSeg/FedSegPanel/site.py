@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from FedSegLib import words
 from FedSegLib.address import parse_address
+from FedSegLib.language import tr as _
 from FedSegLib.state import CONNECTED, Action, Phase
 
 from .section import Section
@@ -60,7 +61,7 @@ class Site(Section):
         offline = view.phase is Phase.OFFLINE
         ui.serverBox.enabled = offline
         ui.testButton.enabled = not view.testing
-        ui.testButton.text = "Testing …" if view.testing else "Test connection"
+        ui.testButton.text = _("Testing …") if view.testing else _("Test connection")
         hosted = self.controller.hosting.running
         ui.localSection.visible = offline or hosted
         ui.startSiteButton.enabled = offline
@@ -76,8 +77,12 @@ class Site(Section):
 def _site_text(view):
     """One or two lines about the site."""
     if view.phase is Phase.SIGN_IN:
-        return "The site asks who you are."
+        return _("The site asks who you are.")
     if view.site is None or view.phase not in CONNECTED:
-        return "Not connected."
+        return _("Not connected.")
     text = words.site_words(parse_address(view.address), view.site)
-    return f"{text}\nThe site cannot be watched at the moment: {view.link_lost}" if view.link_lost else text
+    return (
+        _("{text}\nThe site cannot be watched at the moment: {link_lost}").format(text=text, link_lost=view.link_lost)
+        if view.link_lost
+        else text
+    )

@@ -6,6 +6,7 @@ import ctypes
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -137,6 +138,49 @@ def test_the_worker_advances_though_the_gui_thread_holds_the_lock(mailbox: Mailb
         mailbox.deliver()
         ticks += 1
         assert ticks < 40, "the worker got only one step per tick: deliver() does not give the lock away"
+
+
+@pytest.mark.parametrize("direction", ["down", "up"])
+def test_megabytes_travel_though_the_gui_thread_holds_the_lock(
+    mailbox: Mailbox, lane: Lane, peer: Any, tmp_path: Path, direction: str
+) -> None:
+    """4 MB through a real socket, in a few ticks between which Python's lock is held as Slicer holds it."""
+    from FedSegLib.address import parse_address
+    from FedSegLib.transport import Transport, Upload
+
+    content = bytes(range(256)) * (1 << 14)
+    peer.image = content
+    path = tmp_path / "volume.nrrd"
+    path.write_bytes(content)
+    transport = Transport(parse_address(peer.url))
+    hold_the_lock = ctypes.PyDLL(None).usleep
+    done: list[Any] = []
+
+    def work(cancel: CancelSwitch, report: Any) -> Any:
+        if direction == "down":
+            return transport.request("GET", "/datastore/image", query={"image": "x"}, limit=1 << 30, cancel=cancel)
+        upload = Upload("file", "volume.nrrd", path)
+        return transport.request("PUT", "/datastore/image", query={"image": "x"}, upload=upload, cancel=cancel)
+
+    lane.submit(work, done.append, pytest.fail)
+    ticks = 0
+    while not done:
+        hold_the_lock(30_000)
+        mailbox.deliver()
+        ticks += 1
+        assert ticks < 150, "the lock is not given away often enough"
+    if direction == "down":
+        assert done[0].body == content
+
+
+def test_an_answer_to_what_a_message_asks_for_comes_within_the_same_tick(mailbox: Mailbox, lane: Lane) -> None:
+    hold_the_lock = ctypes.PyDLL(None).usleep
+    done: list[int] = []
+    mailbox.later(lambda: lane.submit(lambda cancel, report: 7, done.append, pytest.fail) and None)
+    hold_the_lock(30_000)
+    mailbox.deliver(give_way=PATIENCE)
+    assert done == [7]
+    assert mailbox.pending == 0
 
 
 def test_a_teardown_registered_after_the_cancel_is_refused() -> None:

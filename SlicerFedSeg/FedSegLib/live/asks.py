@@ -12,6 +12,7 @@ from ..consent import Consent
 from ..errors import ActionNotPossible, FedSegError
 from ..grid import Array, changed_box, true_box
 from ..grid import Box as Slices
+from ..language import tr as _
 from ..protocol import LabelSchema
 from .calls import SessionCalls
 from .drawing import Box, drawn
@@ -97,7 +98,7 @@ def edits_between(agreed: Array, wanted: Array, schema: LabelSchema) -> list[Pro
         ActionNotPossible: they have different shapes.
     """
     if wanted.shape != agreed.shape:
-        raise ActionNotPossible("The image at the site has another size.", "Open the case again.")
+        raise ActionNotPossible(_("The image at the site has another size."), _("Open the case again."))
     edits = []
     for label in schema.labels:
         ours = wanted == label.value
@@ -127,5 +128,5 @@ def shape_prompt(canvas: LiveCanvas, label: str) -> Prompt | None:
 def _around(mask: Array) -> Slices:
     box = true_box(mask)
     if box is None:
-        raise ActionNotPossible("Nothing was drawn.")
+        raise ActionNotPossible(_("Nothing was drawn."))
     return box

@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import PromptOutside
 from ..grid import Array
 from ..grid import Box as Slices
+from ..language import tr as _
 from ..protocol import Ijk
 
 Box = tuple[int, int, int, int, int, int]
@@ -71,13 +72,15 @@ def fill_outline(corners: Sequence[Sequence[float]], axis: int, shape: Ijk) -> A
     points = np.asarray(corners, dtype=float).reshape(-1, 3)
     index = int(np.floor(points[:, axis].mean() + 0.5)) if len(points) else -1
     if len(points) < 3 or not 0 <= index < shape[axis]:
-        raise PromptOutside("The outline encloses nothing of the image.", "Click at least three points around it.")
+        raise PromptOutside(
+            _("The outline encloses nothing of the image."), _("Click at least three points around it.")
+        )
     across, along = (other for other in range(3) if other != axis)
     inside = _inside(points[:, [across, along]], (shape[across], shape[along]))
     volume = np.zeros(shape, bool)
     volume[tuple(index if place == axis else slice(None) for place in range(3))] = inside
     if not inside.any():
-        raise PromptOutside("The outline encloses no voxel.", "Draw it larger, over the image.")
+        raise PromptOutside(_("The outline encloses no voxel."), _("Draw it larger, over the image."))
     return volume.transpose(2, 1, 0)
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ..cancel import CancelSwitch
 from ..errors import Cancelled, FedSegError
+from ..language import tr as _
 from ..panel import Panel
 from ..state import notice_of
 from ..worker import Job, Lane, Report
@@ -46,8 +47,11 @@ class Propagating:
         def work(cancel: CancelSwitch, report: Report) -> Propagation:
             state = calls.propagate(session, label, axis, cancel)
             while state.state == "running":
-                at = "" if state.at is None else f" · at slice {state.at + 1}"
-                report(f"Propagating '{label}': {state.done} slices found{at}", None)
+                at = "" if state.at is None else _(" · at slice {at}").format(at=state.at + 1)
+                report(
+                    _("Propagating '{label}': {done} slices found{at}").format(label=label, done=state.done, at=at),
+                    None,
+                )
                 asked = stop.wait(POLL_SECONDS)
                 state = calls.stop(session, cancel) if asked else calls.progress(session, cancel)
             return state
@@ -69,14 +73,14 @@ class Propagating:
             if self._job is job and not stop.cancelled:
                 self._show(text)
 
-        self._show(f"Propagating '{label}' …")
+        self._show(_("Propagating '{label}' …").format(label=label))
         job = self._lane.submit(work, done, failed, progress)
         self._job = job
 
     def cancel(self) -> None:
         """Stop after the present slice; what was found so far is kept."""
         if self._job is not None:
-            self._show("Stopping …")
+            self._show(_("Stopping …"))
             self._stop.cancel()
 
     def drop(self) -> None:
@@ -90,8 +94,10 @@ class Propagating:
         self._job = None
         self._show("")
         if message:
-            hint = "Prompt another slice and try again."
-            self._panel.change(notice=notice_of(FedSegError(f"Propagation failed: {message}", hint)))
+            hint = _("Prompt another slice and try again.")
+            self._panel.change(
+                notice=notice_of(FedSegError(_("Propagation failed: {message}").format(message=message), hint))
+            )
 
     def _show(self, text: str) -> None:
         self._panel.change(live=replace(self._panel.view.live, propagating=text))

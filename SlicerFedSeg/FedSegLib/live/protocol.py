@@ -14,13 +14,15 @@ import numpy as np
 from ..errors import ProtocolError
 from ..fields import Fields, parse_object
 from ..grid import Array
+from ..language import mark
+from ..language import tr as _
 from ..protocol import Ijk
 from .drawing import Box, Drawn
 
 MAGIC = b"FSM1"
 MEDIA_TYPE = "application/x-fedseg-mask"
 _HEAD = struct.Struct("<4sI")
-_HINT = "The site may be of another version. Connect again."
+_HINT = mark("The site may be of another version. Connect again.")
 
 
 @dataclass(frozen=True)
@@ -101,13 +103,13 @@ class Prompt:
 
 def session(body: bytes) -> Session:
     """Parse the description of a session."""
-    fields = Fields(parse_object(body, "the session"), "the session")
+    fields = Fields(parse_object(body, _("the session")), _("the session"))
     named = fields.child("labels")
     return Session(
         id=fields.text("session"),
         image=fields.text("image", ""),
         version=fields.text("version", ""),
-        shape=_three(fields.items("shape"), "the session's shape"),
+        shape=_three(fields.items("shape"), _("the session's shape")),
         labels={name: named.whole(name) for name in named.keys()},  # noqa: SIM118  not a dict
         step=fields.whole("step", 0),
         undo=fields.whole("undo", 0),
@@ -122,13 +124,13 @@ def answer(body: bytes) -> Answer:
         ProtocolError: not such a reply, or one that contradicts itself.
     """
     if len(body) < _HEAD.size or body[:4] != MAGIC:
-        raise ProtocolError("The site's answer to a prompt is not a changed box.", _HINT)
-    (_, length) = _HEAD.unpack_from(body)
+        raise ProtocolError(_("The site's answer to a prompt is not a changed box."), _(_HINT))
+    length = _HEAD.unpack_from(body)[1]
     try:
         head = json.loads(body[_HEAD.size : _HEAD.size + length])
     except ValueError:
-        raise ProtocolError("The header of the changed box is not JSON.", _HINT) from None
-    fields = Fields(head, "the changed box")
+        raise ProtocolError(_("The header of the changed box is not JSON."), _(_HINT)) from None
+    fields = Fields(head, _("the changed box"))
     box = _box(fields) if fields.has("box") else None
     times = fields.child("milliseconds")
     return Answer(
@@ -144,10 +146,10 @@ def answer(body: bytes) -> Answer:
 
 def propagation(body: bytes) -> Propagation:
     """Parse the progress of a propagation."""
-    fields = Fields(parse_object(body, "the propagation"), "the propagation")
+    fields = Fields(parse_object(body, _("the propagation")), _("the propagation"))
     state = fields.text("state")
     if state not in ("running", "done", "cancelled", "failed"):
-        raise ProtocolError(f"The propagation is in an unknown state, '{state[:20]}'.", _HINT)
+        raise ProtocolError(_("The propagation is in an unknown state, '{state}'.").format(state=state[:20]), _(_HINT))
     return Propagation(
         state=state,  # type: ignore[arg-type]  # checked above
         done=fields.whole("done", 0),
@@ -160,14 +162,16 @@ def propagation(body: bytes) -> Propagation:
 def _three(values: object, what: str) -> Ijk:
     numbers = list(values) if isinstance(values, list) else []
     if len(numbers) != 3 or not all(isinstance(n, int) and n > 0 for n in numbers):
-        raise ProtocolError(f"{what} should be three whole numbers, not {values!r:.40}.", _HINT)
+        raise ProtocolError(
+            _("{what} should be three whole numbers, not {values!r:.40}.").format(what=what, values=values), _(_HINT)
+        )
     return numbers[0], numbers[1], numbers[2]
 
 
 def _box(fields: Fields) -> Box:
     numbers = [n for n in fields.items("box") if isinstance(n, int)]
     if len(numbers) != 6 or any(not 0 <= a <= b for a, b in zip(numbers[:3], numbers[3:], strict=True)):
-        raise ProtocolError(f"The changed box {numbers} is none.", _HINT)
+        raise ProtocolError(_("The changed box {numbers} is none.").format(numbers=numbers), _(_HINT))
     return numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5]
 
 
@@ -179,7 +183,9 @@ def _voxels(box: Box, packed: bytes) -> Array:
     try:
         raw = inflate.decompress(packed, size + 1)
     except zlib.error:
-        raise ProtocolError("The voxels of the changed box cannot be unpacked.", "Try again.") from None
+        raise ProtocolError(_("The voxels of the changed box cannot be unpacked."), _("Try again.")) from None
     if len(raw) != size:
-        raise ProtocolError(f"The changed box holds {len(raw)} voxels instead of {size}.", "Try again.")
+        raise ProtocolError(
+            _("The changed box holds {raw} voxels instead of {size}.").format(raw=len(raw), size=size), _("Try again.")
+        )
     return np.frombuffer(raw, np.uint8).reshape(shape).transpose(2, 1, 0)

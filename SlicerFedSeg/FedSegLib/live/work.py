@@ -28,6 +28,7 @@ from ..connection import Connection
 from ..consent import Consent
 from ..errors import ActionNotPossible, Cancelled, FedSegError, NotFound, SignInNeeded
 from ..grid import Array
+from ..language import tr as _
 from ..panel import Panel
 from ..state import LiveView, Phase, notice_of
 from ..worker import Job, Lane, Report
@@ -262,7 +263,7 @@ class LiveWork:
             self._trail.answered()
             self._apply(canvas, answer)
         if outcome.answer is None:
-            self._failed(ask, outcome.error or ActionNotPossible("The site did not answer."))
+            self._failed(ask, outcome.error or ActionNotPossible(_("The site did not answer.")))
             return
         if ask.kind is Kind.UNDO:
             self._trail.back()

@@ -14,6 +14,7 @@ import slicer
 from ..errors import CaseGone, PromptOutside
 from ..grid import Array
 from ..grid import Box as Slices
+from ..language import tr as _
 from ..live.drawing import Box, fill_outline
 from ..live.trail import Mark, World
 from ..protocol import Ijk
@@ -45,8 +46,8 @@ class Canvas:
 
         defined = slicer.vtkMRMLMarkupsNode.PointPositionDefinedEvent
         for pointer in _KINDS:
-            self._observe(find_node(case.pointers[pointer], "The case's points"), defined, tell(pointer))
-        strokes = find_node(case.scribbles, "The case's scribbles").GetSegmentation()
+            self._observe(find_node(case.pointers[pointer], _("The case's points")), defined, tell(pointer))
+        strokes = find_node(case.scribbles, _("The case's scribbles")).GetSegmentation()
         self._observe(strokes, strokes.SourceRepresentationModified, tell(Pointer.SCRIBBLE_IN))
 
     def _observe(self, target: Any, event: int, call: Callable[[Any, Any], None]) -> None:
@@ -81,18 +82,18 @@ class Canvas:
         Raises:
             PromptOutside: it is not in the image.
         """
-        volume, _ = case_nodes(self._case)
-        return to_voxel(world, world_to_ijk(volume), volume_grid(volume), "The point")
+        volume = case_nodes(self._case)[0]
+        return to_voxel(world, world_to_ijk(volume), volume_grid(volume), _("The point"))
 
     def axis(self, world: World) -> str:
         """The image axis ("i", "j", "k") that the slice view through this position is across; "" without a view."""
-        volume, _ = case_nodes(self._case)
+        volume = case_nodes(self._case)[0]
         return view_axis(volume, world)
 
     def box(self) -> tuple[Box, str] | None:
         """The box drawn, on the one slice it was drawn on, and that slice's axis; None without one."""
-        volume, _ = case_nodes(self._case)
-        node = find_node(self._case.pointers[Pointer.BOX], "The case's box")
+        volume = case_nodes(self._case)[0]
+        node = find_node(self._case.pointers[Pointer.BOX], _("The case's box"))
         box = read_box(self._case.pointers[Pointer.BOX], world_to_ijk(volume), volume_grid(volume))
         if box is None:
             return None
@@ -111,7 +112,7 @@ class Canvas:
         Raises:
             PromptOutside: it encloses nothing of the image.
         """
-        volume, _ = case_nodes(self._case)
+        volume = case_nodes(self._case)[0]
         corners = defined_points(self._case.pointers[Pointer.LASSO])
         if not corners:
             return None
@@ -123,8 +124,8 @@ class Canvas:
 
     def strokes(self) -> tuple[list[tuple[Array, bool]], str]:
         """Voxels painted as scribbles (inside or outside), and the axis of the view they were painted in."""
-        volume, _ = case_nodes(self._case)
-        node = find_node(self._case.scribbles, "The case's scribbles")
+        volume = case_nodes(self._case)[0]
+        node = find_node(self._case.scribbles, _("The case's scribbles"))
         found = [(mask, inside) for key, inside in _STROKES.items() if (mask := segment_mask(node, key, volume)).any()]
         if not found:
             return [], ""
@@ -155,7 +156,7 @@ class Canvas:
 
     def stamp(self) -> tuple[int, ...]:
         """Changes whenever the case's labels were touched."""
-        _, segmentation = case_nodes(self._case)
+        segmentation = case_nodes(self._case)[1]
         return layout_stamp(segmentation, self._case.schema)
 
     def apply(self, box: Slices, voxels: Array, changed: Array) -> None:
@@ -166,7 +167,7 @@ class Canvas:
         """
         volume, segmentation = case_nodes(self._case)
         if any(span.stop > size for span, size in zip(box, reversed(volume_grid(volume).shape), strict=True)):
-            raise PromptOutside("The site's answer lies outside the image.", "Open the case again.")
+            raise PromptOutside(_("The site's answer lies outside the image."), _("Open the case again."))
         write_box(segmentation, volume, self._case.schema, box, voxels, changed)
 
 

@@ -17,6 +17,7 @@ import slicer
 from ..comparing import Differences, differences
 from ..errors import GeometryMismatch
 from ..grid import Array, merge_labels, split_labels
+from ..language import tr as _
 from ..protocol import LabelSchema, Mask, Prompts
 from ..voxels import Voxels, mask_file
 from .plots import show_series
@@ -102,7 +103,7 @@ class SlicerScene:
 
     def volume_name(self, node_id: str) -> str:
         """Name of a volume of the scene; CaseGone when it left."""
-        return str(find_node(node_id, "The volume").GetName())
+        return str(find_node(node_id, _("The volume")).GetName())
 
     def export_volume(self, node_id: str, path: Path) -> Voxels | None:
         """A copy of a volume's voxels and where they lie, and nothing else of it, for the worker to write.
@@ -112,7 +113,7 @@ class SlicerScene:
         Raises:
             CaseGone: it left the scene. ImageUnreadable: it holds no voxels. FedSegError: the disk is full.
         """
-        volume = find_node(node_id, "The volume")
+        volume = find_node(node_id, _("The volume"))
         voxels = volume_voxels(volume)
         if voxels is None:
             write_image(volume, path)
@@ -120,7 +121,7 @@ class SlicerScene:
 
     def adopt_volume(self, node_id: str, name: str, schema: LabelSchema) -> SceneCase:
         """Make a volume of the scene the open case."""
-        return self._lay_table(find_node(node_id, "The volume"), name, schema, True, adopted=True)
+        return self._lay_table(find_node(node_id, _("The volume")), name, schema, True, adopted=True)
 
     def _lay_table(self, volume: Any, name: str, schema: LabelSchema, positions: bool, *, adopted: bool) -> SceneCase:
         scene = slicer.mrmlScene
@@ -166,7 +167,7 @@ class SlicerScene:
         """
         volume, segmentation = case_nodes(case)
         found = named_segments(segmentation, case.schema)
-        return any(bool(segment_mask(segmentation, key, volume).any()) for _, key in found)
+        return any(bool(segment_mask(segmentation, key, volume).any()) for _name, key in found)
 
     def stamp(self, case: SceneCase) -> tuple[int, ...]:
         """Changes whenever the structures' voxels were touched.
@@ -190,9 +191,9 @@ class SlicerScene:
 
     def _read_mask(self, case: SceneCase, mask: Mask, folder: Path) -> Array:
         """A mask from the site as the schema's label values [k, j, i], if it lies on the image's voxels."""
-        volume, _ = case_nodes(case)
+        volume = case_nodes(case)[0]
         if mask.voxels is not None:
-            volume_grid(volume).check_same(mask.voxels.grid, "The site's mask", positions=case.positions)
+            volume_grid(volume).check_same(mask.voxels.grid, _("The site's mask"), positions=case.positions)
             return mask.voxels.array
         path = folder / f"mask{mask.suffix}"
         path.write_bytes(mask.content)
@@ -200,7 +201,7 @@ class SlicerScene:
             labels, grid = read_labels(path)
         finally:
             path.unlink()
-        volume_grid(volume).check_same(grid, "The site's mask", positions=case.positions)
+        volume_grid(volume).check_same(grid, _("The site's mask"), positions=case.positions)
         return merge_labels(split_labels(labels, mask.label_names, case.schema), case.schema, allow_empty=True)
 
     def export_mask(self, case: SceneCase, path: Path, *, allow_empty: bool = False) -> None:
@@ -220,8 +221,8 @@ class SlicerScene:
         volume, segmentation = case_nodes(case)
         if segmentation.GetTransformNodeID() != volume.GetTransformNodeID():
             raise GeometryMismatch(
-                "The image and its segmentation lie under different transforms.",
-                "In the Transforms module, put both under the same transform or under none.",
+                _("The image and its segmentation lie under different transforms."),
+                _("In the Transforms module, put both under the same transform or under none."),
             )
         refuse_foreign(segmentation, volume, case.schema)
         return Voxels(checked_labels(segmentation, volume, case.schema, allow_empty=allow_empty), volume_grid(volume))
@@ -235,7 +236,7 @@ class SlicerScene:
             self.stop_pointing()
             return
         shape = pointer in (Pointer.BOX, Pointer.LASSO)
-        node = find_node(case.pointers[pointer], "The case's points")
+        node = find_node(case.pointers[pointer], _("The case's points"))
         logic = slicer.app.applicationLogic()
         selection, interaction = logic.GetSelectionNode(), logic.GetInteractionNode()
         selection.SetReferenceActivePlaceNodeClassName(node.GetClassName())
@@ -255,7 +256,7 @@ class SlicerScene:
         self, title: str, sites: tuple[str, ...], rounds: tuple[int, ...], dice: tuple[tuple[float, ...], ...]
     ) -> None:
         """Plot one curve per site."""
-        show_series(title, ("Round", rounds), dict(zip(sites, dice, strict=True)))
+        show_series(title, (_("Round"), rounds), dict(zip(sites, dice, strict=True)))
 
     def show_comparison(
         self, case: SceneCase, masks: tuple[Mask, Mask], names: tuple[str, str], folder: Path, found: Differences | None
@@ -291,8 +292,8 @@ class SlicerScene:
     def show_curve(self, title: str, points: tuple[tuple[str, float], ...]) -> None:
         """Plot values in order."""
         numbers = tuple(range(1, len(points) + 1))
-        names = tuple(case for case, _ in points)
-        show_series(title, ("Correction", numbers), {"Dice": tuple(dice for _, dice in points)}, names)
+        names, dice = tuple(point[0] for point in points), tuple(point[1] for point in points)
+        show_series(title, (_("Correction"), numbers), {_("Dice"): dice}, names)
 
     def stop_pointing(self) -> None:
         """Give the mouse back to Slicer."""
@@ -312,7 +313,7 @@ class SlicerScene:
             CaseGone: the volume or the points left the scene.
             PromptOutside: a point, or the whole box, is not in the image.
         """
-        volume, _ = case_nodes(case)
+        volume = case_nodes(case)[0]
         to_ijk = world_to_ijk(volume)
         grid = volume_grid(volume)
         return Prompts(
@@ -323,5 +324,5 @@ class SlicerScene:
 
 
 def case_nodes(case: SceneCase) -> tuple[Any, Any]:
-    volume = find_node(case.volume, f"The image of '{case.name}'")
-    return volume, find_node(case.segmentation, f"The segmentation of '{case.name}'")
+    volume = find_node(case.volume, _("The image of '{name}'").format(name=case.name))
+    return volume, find_node(case.segmentation, _("The segmentation of '{name}'").format(name=case.name))

@@ -10,6 +10,7 @@ from typing import Any
 import slicer
 
 from ..grid import Array
+from ..language import tr as _
 from ..protocol import Label, LabelSchema
 from .case import SceneCase, case_nodes
 from .segments import add_segment, lay_out
@@ -27,7 +28,7 @@ class SceneComparison:
             (
                 Label(f"only {names[0]}", 1, (41, 120, 219)),
                 Label(f"only {names[1]}", 2, (242, 140, 26)),
-                Label("other structure", 3, (204, 51, 179)),
+                Label(_("other structure"), 3, (204, 51, 179)),
             )
         )
         self._nodes = [
@@ -45,7 +46,7 @@ class SceneComparison:
     def show(self, mode: str) -> None:
         """Show "difference", "side by side" or "blended"."""
         one, two, difference = self._nodes
-        beside = mode == "side by side"
+        beside = mode == _("side by side")
         self._visible(one, mode != "difference")
         self._visible(two, mode != "difference")
         self._visible(difference, mode == "difference")

@@ -13,6 +13,7 @@ import vtk
 
 from ..errors import PromptOutside
 from ..grid import Array, Grid
+from ..language import tr as _
 from ..protocol import Ijk
 from .volumes import as_array, find_node, ijk_to_ras
 
@@ -76,7 +77,7 @@ def scribble_node(name: str, volume: Any) -> str:
 
 def defined_points(node_id: str) -> list[tuple[float, float, float]]:
     """World positions of the points that are placed (not the one under the mouse)."""
-    node = find_node(node_id, "The case's points")
+    node = find_node(node_id, _("The case's points"))
     return [
         tuple(node.GetNthControlPointPositionWorld(position))
         for position in range(node.GetNumberOfControlPoints())
@@ -86,7 +87,7 @@ def defined_points(node_id: str) -> list[tuple[float, float, float]]:
 
 def show_points(node_id: str, wanted: list[tuple[float, float, float]]) -> None:
     """Make the node hold exactly these points; those that stand already are left alone."""
-    node = find_node(node_id, "The case's points")
+    node = find_node(node_id, _("The case's points"))
     present = defined_points(node_id)
     same = 0
     while same < min(len(present), len(wanted)) and np.allclose(present[same], wanted[same], atol=1e-4):
@@ -103,7 +104,7 @@ def to_voxel(world: tuple[float, float, float], to_ijk: ToIjk, grid: Grid, what:
     """The voxel at a world position; PromptOutside when it is not in the image."""
     i, j, k = (math.floor(x + 0.5) for x in to_ijk(world))
     if not grid.holds((i, j, k)):
-        raise PromptOutside(f"{what} lies outside the image.", "Click inside the image.")
+        raise PromptOutside(_("{what} lies outside the image.").format(what=what), _("Click inside the image."))
     return i, j, k
 
 
@@ -122,7 +123,7 @@ def world_to_ijk(volume: Any) -> ToIjk:
 
 def read_points(node_id: str, to_ijk: ToIjk, grid: Grid) -> tuple[Ijk, ...]:
     """The node's points as voxels; PromptOutside when one is not in the image."""
-    node = find_node(node_id, "The case's points")
+    node = find_node(node_id, _("The case's points"))
     points = []
     for position in range(node.GetNumberOfControlPoints()):
         if node.GetNthControlPointPositionStatus(position) != node.PositionDefined:
@@ -130,7 +131,10 @@ def read_points(node_id: str, to_ijk: ToIjk, grid: Grid) -> tuple[Ijk, ...]:
         i, j, k = (math.floor(x + 0.5) for x in to_ijk(node.GetNthControlPointPositionWorld(position)))
         if not grid.holds((i, j, k)):
             raise PromptOutside(
-                f"Point {position + 1} of '{node.GetName()}' lies outside the image.", "Delete it or move it inside."
+                _("Point {position} of '{name}' lies outside the image.").format(
+                    position=position + 1, name=node.GetName()
+                ),
+                _("Delete it or move it inside."),
             )
         points.append((i, j, k))
     return tuple(points)
@@ -138,7 +142,7 @@ def read_points(node_id: str, to_ijk: ToIjk, grid: Grid) -> tuple[Ijk, ...]:
 
 def read_box(node_id: str, to_ijk: ToIjk, grid: Grid) -> tuple[int, int, int, int, int, int] | None:
     """The voxels inside the box, both corners included; None without a box."""
-    node = find_node(node_id, "The case's box")
+    node = find_node(node_id, _("The case's box"))
     half = np.array(node.GetSize()) / 2.0
     if not half.any():
         return None
@@ -150,7 +154,7 @@ def read_box(node_id: str, to_ijk: ToIjk, grid: Grid) -> tuple[int, int, int, in
     outside = corners.max(axis=0) < -0.5
     outside |= corners.min(axis=0) > np.array(grid.shape) - 0.5
     if outside.any():
-        raise PromptOutside("The box lies outside the image.", "Draw it again, over the image.")
+        raise PromptOutside(_("The box lies outside the image."), _("Draw it again, over the image."))
     i0, j0, k0 = (min(a, n - 1) for a, n in zip(low, grid.shape, strict=True))
     i1, j1, k1 = (max(a, b) for a, b in zip((i0, j0, k0), high, strict=True))
     return i0, j0, k0, i1, j1, k1

@@ -16,6 +16,7 @@ import vtk
 
 from ..errors import LabelMismatch
 from ..grid import Array, changed_box, merge_labels
+from ..language import tr as _
 from ..protocol import Label, LabelSchema
 from .volumes import as_array, ijk_to_ras, shape_kji
 
@@ -50,7 +51,9 @@ def named_segments(segmentation: Any, schema: LabelSchema, *, add_missing: bool 
         key = inside.GetNthSegmentID(position)
         name = inside.GetSegment(key).GetName()
         if name in found and schema.find(name) is not None:
-            raise LabelMismatch(f"Two segments are named '{name}'.", "Merge them, or rename or delete one.")
+            raise LabelMismatch(
+                _("Two segments are named '{name}'.").format(name=name), _("Merge them, or rename or delete one.")
+            )
         found[name] = key
     for label in schema.labels:
         if add_missing and label.name not in found:
@@ -66,8 +69,10 @@ def refuse_foreign(segmentation: Any, volume: Any, schema: LabelSchema) -> None:
         name = inside.GetSegment(key).GetName()
         if schema.find(name) is None and segment_mask(segmentation, key, volume).any():
             raise LabelMismatch(
-                f"The segment '{name}' is not a structure of this site ({', '.join(schema.names)}).",
-                "Rename it to one of these, or delete it.",
+                _("The segment '{name}' is not a structure of this site ({names}).").format(
+                    name=name, names=", ".join(schema.names)
+                ),
+                _("Rename it to one of these, or delete it."),
             )
 
 
@@ -178,7 +183,7 @@ def _kind(schema: LabelSchema) -> Any:
 def layout_stamp(segmentation: Any, schema: LabelSchema) -> tuple[int, ...]:
     """Modification times of what holds the schema's voxels; VTK never gives the same time twice."""
     times = []
-    for _, key in named_segments(segmentation, schema):
+    for _name, key in named_segments(segmentation, schema):
         labelmap = segmentation.GetBinaryLabelmapInternalRepresentation(key)
         times.append(0 if labelmap is None else int(labelmap.GetMTime()))
     return tuple(times)

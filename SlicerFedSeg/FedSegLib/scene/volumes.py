@@ -12,6 +12,7 @@ import vtk
 
 from ..errors import CaseGone, FedSegError, ImageUnreadable, LabelMismatch
 from ..grid import Array, Grid
+from ..language import tr as _
 from ..voxels import Voxels
 
 if TYPE_CHECKING:
@@ -30,15 +31,19 @@ def load_volume(path: Path, name: str) -> Any:
         ImageUnreadable: Slicer finds no volume in it; the scene is as it was.
     """
     if not path.is_file() or path.stat().st_size == 0:
-        raise ImageUnreadable(f"The image of '{name}' is empty.", "Tell the person who runs the site.")
+        raise ImageUnreadable(
+            _("The image of '{name}' is empty.").format(name=name), _("Tell the person who runs the site.")
+        )
     if path.suffix.lower() in _PICTURES:
         volume = _load_picture(path, name)
     else:
         volume = slicer.modules.volumes.logic().AddArchetypeVolume(str(path), name, _SINGLE_FILE)
     if volume is None or volume.GetImageData() is None:
         raise ImageUnreadable(
-            f"Slicer cannot read the image of '{name}' ({''.join(path.suffixes)}) as a volume.",
-            "Slicer's log says why. Tell the person who runs the site.",
+            _("Slicer cannot read the image of '{name}' ({kind}) as a volume.").format(
+                name=name, kind="".join(path.suffixes)
+            ),
+            _("Slicer's log says why. Tell the person who runs the site."),
         )
     storage = volume.GetStorageNode()
     if storage is not None:
@@ -100,7 +105,7 @@ def find_node(node_id: str, what: str) -> Any:
     """The node of that id; CaseGone when it left the scene."""
     node = slicer.mrmlScene.GetNodeByID(node_id)
     if node is None:
-        raise CaseGone(f"{what} left the scene.", "Open the case again.")
+        raise CaseGone(_("{what} left the scene.").format(what=what), _("Open the case again."))
     return node
 
 
@@ -135,13 +140,16 @@ def read_labels(path: Path) -> tuple[Array, Grid]:
     storage.SetSingleFile(1)
     storage.SetFileName(str(path))
     if not storage.ReadData(node) or node.GetImageData() is None:
-        raise ImageUnreadable("The site's mask cannot be read.", "Try again, or choose another model.")
+        raise ImageUnreadable(_("The site's mask cannot be read."), _("Try again, or choose another model."))
     labels = slicer.util.arrayFromVolume(node)
     if labels.ndim != 3:
-        raise ImageUnreadable(f"The site's mask has {labels.ndim} dimensions instead of 3.", "Choose another model.")
+        raise ImageUnreadable(
+            _("The site's mask has {ndim} dimensions instead of 3.").format(ndim=labels.ndim),
+            _("Choose another model."),
+        )
     whole = labels.copy() if labels.dtype.kind in "iu" else labels.astype(np.int32)
     if labels.dtype.kind not in "iu" and not np.array_equal(whole, labels):
-        raise LabelMismatch("The site's mask holds fractions instead of label values.", "Choose another model.")
+        raise LabelMismatch(_("The site's mask holds fractions instead of label values."), _("Choose another model."))
     return whole, volume_grid(node)
 
 
@@ -155,7 +163,9 @@ def volume_voxels(volume: Any) -> Voxels | None:
 
     image = volume.GetImageData()
     if image is None or not image.GetNumberOfPoints():
-        raise ImageUnreadable(f"The volume '{volume.GetName()}' holds no voxels.", "Choose another volume.")
+        raise ImageUnreadable(
+            _("The volume '{name}' holds no voxels.").format(name=volume.GetName()), _("Choose another volume.")
+        )
     if image.GetNumberOfScalarComponents() != 1:
         return None
     array = np.array(numpy_support.vtk_to_numpy(image.GetPointData().GetScalars()))
@@ -171,4 +181,4 @@ def write_image(volume: Any, path: Path) -> None:
     storage.SetFileName(str(path))
     storage.SetUseCompression(0)
     if not storage.WriteData(bare):
-        raise FedSegError("The volume could not be written for sending.", "Is the disk of this computer full?")
+        raise FedSegError(_("The volume could not be written for sending."), _("Is the disk of this computer full?"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -53,6 +54,13 @@ class App:
         self._logic = logic
         self.temporaryPath = tempfile.gettempdir()
         self.slicerUserSettingsFilePath = f"{tempfile.gettempdir()}/Slicer.ini"
+        self.started: list[Callable[[], None]] = []  # what asked to be called when Slicer has started
+
+    def connect(self, signature: str, slot: Callable[[], None]) -> bool:
+        """Only the signal that modules use."""
+        assert signature == "startupCompleted()", signature
+        self.started.append(slot)
+        return True
 
     def startupEnvironment(self) -> StartupEnvironment:
         """Variables as they were before Slicer's launcher added its own."""
