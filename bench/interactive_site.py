@@ -85,23 +85,27 @@ class SiteProcess:
 
 
 class Annotator:
-    """One session on ``big``, over one kept-alive connection.
+    """One session on an image, over one kept-alive connection.
 
     Args:
         site: the server.
+        image: its case.
+        around: i and j near which it clicks.
     """
 
-    def __init__(self, site: SiteProcess) -> None:
+    def __init__(self, site: SiteProcess, image: str = "big", around: tuple[int, int] = (250, 260)) -> None:
         self._http = requests.Session()
-        reply = self._http.post(f"{site.url}/sessions", json={"image": "big"}, timeout=300)
+        reply = self._http.post(f"{site.url}/sessions", json={"image": image}, timeout=300)
         reply.raise_for_status()
         self._base = f"{site.url}/sessions/{reply.json()['session']}"
+        self._around = around
         self._clicks = 0
 
     def click(self, index: int) -> tuple[float, int, dict[str, Any]]:
         """A click on a slice: (seconds, bytes of the reply, its header)."""
         self._clicks += 1
-        body = {"foreground": [[250 + self._clicks % 40, 260, index]], "replace": True}
+        i, j = self._around
+        body = {"foreground": [[i + self._clicks % 40, j, index]], "replace": True}
         start = time.perf_counter()
         reply = self._http.post(f"{self._base}/prompts", json=body, timeout=300)
         spent = time.perf_counter() - start

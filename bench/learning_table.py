@@ -60,8 +60,25 @@ def table(record: dict[str, Any]) -> str:
         promoted = f"{sum(row['promoted'] for row in gated)} of {len(gated)}"
         lines.append(f"| {setting} | {k} | {len(gated)} | {start:.3f} | " + " | ".join(cells) + f" | {promoted} |")
     shares = ", ".join(f"{name} {share:.0%}" for name, share in record["below_base"].items())
-    lines += ["", f"Cells below k = 0 by more than {TOLERANCE}: {shares}.", ""]
+    lines += ["", f"Cells below k = 0 by more than {TOLERANCE}: {shares}.", *_live(record), ""]
     return "\n".join(lines)
+
+
+def _live(record: dict[str, Any]) -> list[str]:
+    """The table of `make bench-live`, where it ran."""
+    if "live" not in record:
+        return []
+    lines = [
+        "",
+        "From the submission of a fourth patient until the gate has decided, at a running site: `make bench-live`.",
+        "",
+    ]
+    lines += ["| model | seconds | of which | promoted | a click before | meanwhile |", "|---|---|---|---|---|---|"]
+    for model, row in record["live"].items():
+        phases = ", ".join(f"{name} {seconds}" for name, seconds in row["phases"].items() if seconds >= 0.1)
+        clicks = f"{row['click_idle_ms']} ms | {row['click_learning_ms']} ms"
+        lines.append(f"| {model} | {row['seconds']} | {phases} | {'yes' if row['promoted'] else 'no'} | {clicks} |")
+    return lines
 
 
 def _change(rows: list[Row], base: dict[tuple[Any, ...], float]) -> str:
