@@ -20,7 +20,10 @@ from monailabel_app.settings import is_loopback
 
 __all__ = ["Authentication", "SafeIds", "UploadLimit", "check_id"]
 
-_OPEN_PATHS = frozenset({"/auth", "/auth/", "/auth/token", "/", "/docs", "/openapi.json", "/favicon.ico"})
+_OPEN_PATHS = frozenset({"/auth", "/auth/", "/auth/token", "/", "/docs", "/openapi.json", "/favicon.ico"}) | {
+    "/metrics",
+    "/health",
+}
 _COURIER_PATHS = re.compile(r"^/federation/(courier(/.*)?|train|offer|evaluate|lend|visit)$")
 _ID_PARAMETERS = frozenset({"id", "image", "label", "model", "session_id", "strategy", "tag", "version"})
 _ID = re.compile(r"^[^/\\\x00-\x1f\x7f]{0,200}$")

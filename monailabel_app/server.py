@@ -26,6 +26,7 @@ from monailabel_app.routes.corrections import router as corrections_router
 from monailabel_app.routes.errors import add_error_handlers
 from monailabel_app.routes.federation import router as federation_router
 from monailabel_app.routes.learning import router as learning_router
+from monailabel_app.routes.metrics import router as metrics_router
 from monailabel_app.routes.peers import router as peers_router
 from monailabel_app.routes.statistics import router as statistics_router
 from monailabel_app.routes.versions import router as versions_router
@@ -70,8 +71,10 @@ def create_app(site: Site) -> FastAPI:
         federation_router,
         peers_router,
         statistics_router,
+        metrics_router,
     ):
         app.include_router(router)
+    site.context.state.metrics_token()  # there before anybody asks
     add_error_handlers(app)
     add_error_handlers(stock)
     app.mount("/", StockRest(stock))

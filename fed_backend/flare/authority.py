@@ -18,6 +18,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from fed_backend import __version__
 from fed_backend.errors import ProvisionError
 from fed_backend.flare.certificates import CERTIFICATE, common_name, key_sha256
 from fed_backend.flare.invitation import Invitation
@@ -137,7 +138,13 @@ class Authority:
         hub = self._hub
         root = self._root.public_bytes(serialization.Encoding.PEM).decode()
         return Invitation(
-            site=site, host=hub.host, port=hub.port, plan=hub.plan.as_json(), plan_sha256=hub.plan.sha256, root=root
+            site=site,
+            host=hub.host,
+            port=hub.port,
+            plan=hub.plan.as_json(),
+            plan_sha256=hub.plan.sha256,
+            root=root,
+            version=__version__,
         )
 
     def _issue(self, asked: x509.CertificateSigningRequest, site: str) -> x509.Certificate:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -17,6 +18,20 @@ __all__ = ["courier", "hub", "provision"]
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+_metrics_port = click.option(
+    "--metrics-port", type=click.IntRange(0, 65535), help="Serve /metrics and /health here; 0 takes a free port."
+)
+_metrics_host = click.option("--metrics-host", default="127.0.0.1", show_default=True, help="Address for them.")
+
+
+def _monitor(host: str, port: int | None, collect: Callable[[], Iterable[Any]], trouble: Callable[[], str]) -> None:
+    """Serve figures if a port is given."""
+    if port is not None:
+        from fed_backend.monitoring import Monitor
+
+        _say(f"metrics: {Monitor(host, port, collect, trouble).url}/metrics")
 
 
 def _say(line: str) -> None:
@@ -62,16 +77,20 @@ def hub() -> None:
 @hub.command("start")
 @click.argument("kit", type=_FOLDER)
 @click.option("--ready-file", type=_FILE, help="Written as JSON once the federation job runs.")
-def hub_start(kit: Path, ready_file: Path | None) -> None:
+@_metrics_port
+@_metrics_host
+def hub_start(kit: Path, ready_file: Path | None, metrics_port: int | None, metrics_host: str) -> None:
     """Run the hub from its KIT until Ctrl-C or SIGTERM."""
     from fed_backend.flare.hub import Hub
     from fed_backend.flare.kit import load_kit
+    from fed_backend.flare.metrics import hub_figures, hub_trouble
 
     stop_on_signals()
     _quiet()
     loaded = load_kit(kit, "hub")
     _say(f"hub of {loaded.plan.name!r} on {loaded.host}:{loaded.port}, waiting for {len(loaded.sites)} sites")
     try:
+        _monitor(metrics_host, metrics_port, lambda: hub_figures(loaded), lambda: hub_trouble(loaded))
         Hub(loaded, ready_file, _say).run()
     except Stopped:
         _say("the hub has stopped")
@@ -88,19 +107,25 @@ def courier() -> None:
 @click.option("--site-url", required=True, help="Address of this site's server, such as http://127.0.0.1:8000.")
 @click.option("--token-file", required=True, type=_FILE, help="courier.token in the site's state folder.")
 @click.option("--ready-file", type=_FILE, help="Written as JSON once whom it speaks to has answered.")
-def courier_start(kit: Path, site_url: str, token_file: Path, ready_file: Path | None) -> None:
+@_metrics_port
+@_metrics_host
+def courier_start(
+    kit: Path, site_url: str, token_file: Path, ready_file: Path | None, metrics_port: int | None, metrics_host: str
+) -> None:
     """Run a site's courier from its KIT until Ctrl-C or SIGTERM.
 
     Under a plan with a hub it connects site server and hub; under a plan of peers (gcml) it needs no
     hub and contacts none: it listens for the peers that `fedseg peers` lists, and calls them.
     """
     from fed_backend.flare.kit import load_kit
+    from fed_backend.flare.metrics import courier_figures, courier_trouble
     from fed_backend.methods import GOSSIP
 
     stop_on_signals()
     _quiet()
     loaded = load_kit(kit, "site")
     try:
+        _monitor(metrics_host, metrics_port, lambda: courier_figures(loaded), lambda: courier_trouble(loaded))
         if loaded.plan.method.name in GOSSIP:
             from fed_backend.gossip.courier import GossipCourier
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from cryptography import x509
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from fed_backend import __version__
 from fed_backend.errors import PlanError, ProvisionError
 from fed_backend.flare.provisioning import check_host, check_site_name
 from fed_backend.plan import Plan, parse_plan
@@ -32,6 +33,7 @@ class Invitation(BaseModel):
         port: its TCP port.
         plan: the plan, as JSON values.
         plan_sha256: its hash.
+        version: of the program at the hub; empty in invitations of the first version.
         root: certificate of the federation's authority, PEM.
     """
 
@@ -43,6 +45,7 @@ class Invitation(BaseModel):
     port: int = Field(ge=1, le=65535)
     plan: dict[str, Any]
     plan_sha256: str
+    version: str = ""
     root: str
 
     def to_bytes(self) -> bytes:
@@ -56,6 +59,11 @@ class Invitation(BaseModel):
             PlanError: it is no valid plan.
         """
         return parse_plan(self.plan, "the invitation's plan")
+
+
+def _works_with(version: str) -> bool:
+    """Whether the hub's program and this one understand each other: major and minor version agree."""
+    return not version or version.split(".")[:2] == __version__.split(".")[:2]
 
 
 def read_invitation(path: Path) -> Invitation:
@@ -75,6 +83,12 @@ def read_invitation(path: Path) -> Invitation:
         raise ProvisionError(f"{path.name} is no invitation to a federation", hint) from None
     check_site_name(invitation.site)
     check_host(invitation.host)
+    if not _works_with(invitation.version):
+        wanted = ".".join(invitation.version.split(".")[:2])
+        raise ProvisionError(
+            f"the hub runs fedseg {invitation.version[:20]}, this site {__version__}",
+            f"install version {wanted[:20]} here, or ask for an invitation once the hub is renewed",
+        )
     if plan.sha256 != invitation.plan_sha256:
         raise ProvisionError(f"the plan in {path.name} was changed on its way", hint)
     return invitation

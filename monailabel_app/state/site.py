@@ -126,11 +126,11 @@ class SiteState:
 
     def courier_token(self) -> str:
         """The token that this site's courier shows; made at first use."""
-        path = self.courier_token_file
-        with file_errors("the courier's token"):
-            if not path.is_file():
-                write_atomic(path, secrets.token_urlsafe(32).encode(), mode=0o600)
-            return path.read_text(encoding="ascii").strip()
+        return _token(self.courier_token_file, "the courier's token")
+
+    def metrics_token(self) -> str:
+        """The token with which a monitoring system reads ``/metrics``; made at first use."""
+        return _token(self.folder / "metrics.token", "the token for metrics")
 
     @property
     def courier_token_file(self) -> Path:
@@ -158,3 +158,10 @@ class SiteState:
                 "this state folder is in use by another running site",
                 "stop that site first, or start this one with another --state folder",
             ) from None
+
+
+def _token(path: Path, what: str) -> str:
+    with file_errors(what):
+        if not path.is_file():
+            write_atomic(path, secrets.token_urlsafe(32).encode(), mode=0o600)
+        return path.read_text(encoding="ascii").strip()

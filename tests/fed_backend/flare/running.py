@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable
@@ -107,6 +109,15 @@ class RunningFederation:
         self.start_peer(site)
         self.start_courier(site)
 
+    def told(self, name: str, address: str) -> tuple[int, str]:
+        """Status and text of ``/metrics`` or ``/health`` of the hub or a courier."""
+        found = re.findall(r"metrics: (http://\S+)/metrics", (self.folder / f"{name}.log").read_text())
+        try:
+            with urllib.request.urlopen(found[-1] + address, timeout=10) as reply:
+                return reply.status, reply.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
     def hub_log(self) -> str:
         """What the hub said to the person at its terminal."""
         return (self.folder / "hub.log").read_text()
@@ -149,7 +160,8 @@ class RunningFederation:
     def start_hub(self) -> None:
         ready = self.folder / "hub.json"
         ready.unlink(missing_ok=True)
-        self.start("hub", "-m", "fed_backend", "hub", "start", str(self.kits / "hub"), "--ready-file", str(ready))
+        command = ("-m", "fed_backend", "hub", "start", str(self.kits / "hub"))
+        self.start("hub", *command, "--ready-file", str(ready), "--metrics-port", "0")
 
     def start_courier(self, site: str, kit: Path | None = None) -> None:
         ready = self.ready_file(site)
@@ -158,7 +170,7 @@ class RunningFederation:
             f"courier-{site}",
             *("-m", "fed_backend", "courier", "start", str(kit or self.kits / "sites" / site)),
             *("--site-url", self.urls[site], "--token-file", str(self.peer(site) / "courier.token")),
-            *("--ready-file", str(ready)),
+            *("--ready-file", str(ready), "--metrics-port", "0"),
         )
 
     def ready_file(self, site: str) -> Path:

@@ -46,6 +46,21 @@ def test_rounds_average_what_the_sites_sent(federation: RunningFederation) -> No
     assert status["sites"]["north"]["promoted"] is True
 
 
+def test_hub_and_couriers_tell_how_they_are(federation: RunningFederation) -> None:
+    assert federation.told("hub", "/health") == (200, '{"status": "ok"}')
+    assert federation.told("courier-north", "/health")[0] == 200
+    status, figures = federation.told("hub", "/metrics")
+    assert status == 200
+    assert 'fedseg_member_connected{site="west"} 1.0' in figures
+    assert "fedseg_job_up 1.0" in figures
+    assert 'fedseg_run_state{state="finished"} 1.0' in figures
+    assert "fedseg_run_rounds_finished 2.0" in figures
+    assert "process_resident_memory_bytes" in figures
+    assert "fedseg_courier_ready 1.0" in federation.told("courier-south", "/metrics")[1]
+    assert "token" not in figures
+    assert federation.told("hub", "/federation.json")[0] == 404
+
+
 def test_no_certificate_no_connection(federation: RunningFederation) -> None:
     assert mutual_tls_required(federation.kits / "sites" / "north") is True
 

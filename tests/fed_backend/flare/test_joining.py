@@ -231,6 +231,17 @@ def test_an_invitation_that_says_something_else_leaves_nothing_behind(folder: Pa
     assert sorted(folder.rglob("*")) == before
 
 
+@pytest.mark.parametrize(("hub", "welcome"), [("0.1.7", True), ("", True), ("0.9.0", False), ("1.1.0", False)])
+def test_a_hub_of_another_version_is_told_at_once(folder: Path, hub: str, welcome: bool) -> None:
+    path = folder / "north.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "version": hub}))
+    if welcome:
+        assert accept(path, folder / "kit").name == "north"
+    else:
+        with pytest.raises(ProvisionError, match=rf"the hub runs fedseg {hub}, this site 0\.1"):
+            accept(path, folder / "kit")
+
+
 @pytest.mark.parametrize("data", [b"", b"nonsense", b"[]", b"[" * 100_000, bytes(2**23)])
 def test_what_is_no_invitation_is_refused(folder: Path, data: bytes) -> None:
     (folder / "north.json").write_bytes(data)

@@ -161,6 +161,21 @@ def fresh_site(tmp_path: Path) -> Iterator[RunningSite]:
 
 
 @pytest.fixture
+def named_site(tmp_path: Path) -> Iterator[RunningSite]:
+    """A site whose files and user have the names that test_operations.py looks for in the logs."""
+    from monailabel_app.auth import write_user
+
+    (tmp_path / "studies").mkdir()
+    for seed, name in enumerate(("MUSTERMANN_ERIKA_19700401", "MUSTERMANN_ERIKA_19700401-2")):
+        nib.save(nib.Nifti1Image(_image(SHAPE, seed), _affines()["ras"]), tmp_path / "studies" / f"{name}.nii.gz")
+    write_user(tmp_path / "users.json", "dr.planted", "admin", "a planted secret")
+    options = ["--model", "unet", "--users", str(tmp_path / "users.json")]
+    running = serve(tmp_path, "--name", "north", "--labels", "tumour=1,oedema=2", *options)
+    yield running
+    stop(running)
+
+
+@pytest.fixture
 def restart() -> Iterator[Callable[[RunningSite], RunningSite]]:
     """Start a killed site again on its state, without users; stopped at the end of the test."""
     started: list[RunningSite] = []
