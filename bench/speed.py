@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import argparse
 import copy
+import resource
+import subprocess
 import sys
+import tempfile
 import time
 import types
 from collections.abc import Callable
@@ -23,7 +26,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from monailabel_app.imaging.intensity import window_of
+from monailabel_app.imaging.volume import Volume
+from monailabel_app.inference.embeddings.disk import DiskStore
 from monailabel_app.inference.embeddings.fused import fuse_decoder, fuse_encoder
+from monailabel_app.inference.planes import Plane
+from monailabel_app.models.device import fastest_numeric
+from monailabel_app.models.heap import keep_freed_memory
 from monailabel_app.models.sam_build import SHAPES, load_base, new_network
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -32,8 +41,12 @@ RESULTS = Path(__file__).resolve().parent / "results"
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vit", action="store_true")
+    parser.add_argument("--memory", choices=["given", "kept"], help="only the encoder, with this memory setting")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.memory:
+        print(encoder_alone(options.memory == "kept"))
+        return 0
     lines = [
         "# Ways of computing, one thread",
         "",
@@ -48,6 +61,9 @@ def main() -> int:
         network = _network(base)
         lines += encoders(base, network, repeats)
         lines += decoders(base, network, 5 * repeats)
+    lines += ["", "Around the encoder of sam_tiny, which is in bfloat16 where that is the quickest:", ""]
+    lines += ["| step | variant | processor time, ms | page faults |", "|---|---|---|---|"]
+    lines += around(30)
     text = "\n".join(lines) + "\n"
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "speed.md").write_text(text)
@@ -90,6 +106,55 @@ def decoders(base: str, network: Any, repeats: int) -> list[str]:
     }
     times, _ = by_turns(variants, repeats)
     return _rows(base, "decoder", times, {})
+
+
+@torch.inference_mode()
+def around(repeats: int) -> list[str]:
+    """Rows of what a cold slice costs beside its encoder, and of the encoder in processes of its own."""
+    voxels = np.random.default_rng(0).integers(60, 300, (512, 512, 120), dtype=np.int16)
+    volume = Volume(voxels, np.diag([0.7, 0.7, 1.5, 1.0]))
+    plane, window = Plane.of(volume, 2, 256), window_of(volume)
+    arranged = volume.arranged(plane.stack.axes)
+    grid = SHAPES["sam_tiny"].image_size // SHAPES["sam_tiny"].patch
+    lower, upper = torch.randn(1, grid, grid, 128).bfloat16(), torch.randn(1, 128, grid, grid)
+    rows = [
+        _step("slice of 512 x 512", "voxels in another order", lambda n: plane.image(volume, window, n), repeats),
+        _step("slice of 512 x 512", "slices in one piece", lambda n: plane.image(arranged, window, n), repeats),
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        disk = DiskStore(Path(folder))
+
+        def write(number: int) -> None:
+            disk.put("0" * 64, f"lower{number}", lower, compact=True)
+            disk.put("0" * 64, f"upper{number}", upper, compact=True)
+
+        rows.append(_step("features of a slice to disk", "two layers", write, repeats))
+    for memory in ("given", "kept"):
+        command = [sys.executable, "-m", "bench.speed", "--memory", memory]
+        rows.append(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
+    return rows
+
+
+@torch.inference_mode()
+def encoder_alone(kept: bool, repeats: int = 30) -> str:
+    """The row of the encoder in a fresh process, as in a site that has just started."""
+    if kept:
+        keep_freed_memory()
+    encoder = _network("sam_tiny").image_encoder.to(getattr(torch, fastest_numeric()))
+    image = torch.from_numpy(_picture(256)).to(next(encoder.parameters()).dtype)
+    words = "freed memory kept" if kept else "freed memory given back"
+    return _step("encoder, fresh process", words, lambda n: encoder(image), repeats)
+
+
+def _step(step: str, variant: str, run: Callable[[int], object], repeats: int) -> str:
+    """One row: the median of processor time and of minor page faults of this thread."""
+    spent, faults = [], []
+    for number in range(repeats + 3):
+        before, start = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt, time.thread_time()
+        run(number)
+        spent.append(time.thread_time() - start)
+        faults.append(resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before)
+    return f"| {step} | {variant} | {np.median(spent[3:]) * 1e3:.2f} | {np.median(faults[3:]):.0f} |"
 
 
 @torch.inference_mode()

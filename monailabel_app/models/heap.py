@@ -1,7 +1,7 @@
 """Memory that a network has freed is kept for its next layer, not given back to the system each time.
 
 By default the C library gives large blocks back at once, and the system clears every page that it hands out again:
-one pass of ``sam_tiny``'s encoder, 17 ms long, met 2200 page faults, which took 3 ms more.
+one pass of ``sam_tiny``'s encoder met 2000 page faults, which took 2 to 5 ms (``python -m bench.speed``).
 """
 
 from __future__ import annotations

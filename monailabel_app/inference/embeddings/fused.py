@@ -47,7 +47,7 @@ def _few_keys(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Attention [n, heads, queries, dim] where there are few keys, as when an image attends to its prompts.
 
     Scores lie as [keys, queries], so that the softmax runs along the many queries and not over a
-    handful of keys 8192 times: 0.13 ms instead of 0.60 for ``sam_tiny``, 1.3 instead of 2.5 for ViT-B.
+    handful of keys 8192 times: a quarter of the fused kernel's time for 8 prompts.
     """
     scaled = query.transpose(-1, -2) * query.shape[-1] ** -0.5
     shares = (key @ scaled).softmax(dim=-2)
