@@ -124,10 +124,15 @@ def write_masks(
     if box is None:
         return
     old, new = now[box], labels[box]
-    others = (old != 0) & ~np.isin(old, list(schema.values().values()))
-    write = (old != new) & ~(others & (new == 0))  # a person's own segments give way to results only
-    if write.any():
+    foreign = (_known_values(schema)[old] != old) if old.any() else np.zeros((), bool)
+    if foreign.any():  # a person's own segments give way to structures only
+        write = (old != new) & ~(foreign & (new == 0))
         old[write] = new[write]
+        changed = bool(write.any())
+    else:
+        old[...] = new
+        changed = True
+    if changed:
         shared.GetPointData().GetScalars().Modified()
         shared.Modified()
 
