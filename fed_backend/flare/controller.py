@@ -23,6 +23,8 @@ from fed_backend.flare.coordinator import Coordinator
 from fed_backend.flare.engine import Link
 from fed_backend.flare.kit import DRAIN, JOB_STATE, Kit, hold, load_kit, write_json_atomic
 from fed_backend.flare.messages import Message
+from fed_backend.gossip.relay import Switchboard
+from fed_backend.methods import GOSSIP
 
 __all__ = ["RoundsController"]
 
@@ -65,10 +67,12 @@ class RoundsController(Controller):  # type: ignore[misc]  # FLARE has no types
             self._serve(kit, Link(fl_ctx), fl_ctx.get_job_id(), aborted)
 
     def _serve(self, kit: Kit, link: Link, job_id: str, aborted: Callable[[], bool]) -> None:
-        outbox = Outbox(link)
-        coordinator = Coordinator(
-            kit.plan, kit.members(), outbox, CheckpointStore(kit.folder / "state"), start=kit.start()
-        )
+        coordinator: Coordinator | Switchboard
+        if kit.plan.method.name in GOSSIP:
+            coordinator = Switchboard(kit.plan.sha256, kit.members())
+        else:
+            store = CheckpointStore(kit.folder / "state")
+            coordinator = Coordinator(kit.plan, kit.members(), Outbox(link), store, start=kit.start())
         lock = threading.Lock()
 
         def receive(site: str, message: Message) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from fed_backend.errors import FedSegError
 from fed_backend.flare.certificates import announce_expiry, check_certificate
@@ -67,23 +68,32 @@ class Courier:
         """
         announce_expiry(self._kit.name, check_certificate(self._kit), self._say)
         with hold(self._kit.run / "lock", "a courier from this kit"):
-            write_json_atomic(self._kit.run / COURIER_CONFIG, self._config)
-            self._clean()
+            self.begin(self._config)
             if self._ready_file:
                 self._ready_file.unlink(missing_ok=True)
             try:
                 while True:
-                    self._step()
+                    self.step()
                     time.sleep(_STEP_S)
             finally:
-                if self._client:
-                    self._client.stop()
-                self._clean()
+                self.end()
+
+    def begin(self, config: Mapping[str, Any]) -> None:
+        """Hand ``config`` to the job process that :meth:`step` starts."""
+        write_json_atomic(self._kit.run / COURIER_CONFIG, dict(config))
+        self._clean()
+
+    def end(self) -> None:
+        """Stop the FLARE client."""
+        if self._client:
+            self._client.stop()
+        self._clean()
 
     def _clean(self) -> None:
         (self._kit.run / COURIER_READY).unlink(missing_ok=True)
 
-    def _step(self) -> None:
+    def step(self) -> None:
+        """Start the FLARE client where none runs, and say what is new."""
         now = time.monotonic()
         if self._client and self._client.exit_code is not None:
             self._say(f"the connection to the hub ended with code {self._client.exit_code}; it is made again")

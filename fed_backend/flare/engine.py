@@ -105,14 +105,23 @@ class Link:
         self._cell = fl_ctx.get_engine().get_cell()
         self._job_id: str = fl_ctx.get_job_id()
 
-    def listen(self, handler: Callable[[str, Message], dict[str, Any]]) -> None:
-        """Let ``handler(sender, message)`` answer every message; it runs in FLARE's threads."""
+    def listen(
+        self, handler: Callable[[str, Message], dict[str, Any]], *, claimed: frozenset[str] = frozenset()
+    ) -> None:
+        """Let ``handler(sender, message)`` answer every message; it runs in FLARE's threads.
+
+        Args:
+            handler: takes each message with the member that sent it, as its certificate names it.
+            claimed: topics whose sender is only what the message claims. The server verifies what is
+                sent to it, not what one site sends to another: there the body must prove itself.
+        """
         from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey, ReturnCode
         from nvflare.fuel.f3.message import Message as CellMessage
 
         def on_request(request: Any) -> Any:
             message = _unpack(str(request.get_header(MessageHeaderKey.TOPIC)), request.payload)
-            answer = handler(_sender(request), message)
+            sender = _origin(request) if message.topic in claimed else _sender(request)
+            answer = handler(sender, message)
             return CellMessage({MessageHeaderKey.RETURN_CODE: ReturnCode.OK}, {"fields": json.dumps(answer)})
 
         self._cell.register_request_cb(channel=_CHANNEL, topic="*", cb=on_request)
@@ -153,12 +162,18 @@ def _unpack(topic: str, payload: Any) -> Message:
     return Message(topic, fields, body)
 
 
+def _origin(request: Any) -> str:
+    """The member that a message says it is from."""
+    from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey
+
+    return str(request.get_header(MessageHeaderKey.ORIGIN)).split(".", maxsplit=1)[0]
+
+
 def _sender(request: Any) -> str:
     """The member behind a message: both headers that the server verified, which must agree."""
-    from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey
     from nvflare.private.defs import CellMessageHeaderKeys
 
-    origin = str(request.get_header(MessageHeaderKey.ORIGIN)).split(".", maxsplit=1)[0]
+    origin = _origin(request)
     name = request.get_header(CellMessageHeaderKeys.CLIENT_NAME)
     if origin != HUB_CELL and name != origin:
         raise FederationError(f"a message from {origin!r} claims to be from {name!r}")

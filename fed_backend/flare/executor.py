@@ -19,6 +19,8 @@ from fed_backend.flare.kit import COURIER_CONFIG, COURIER_READY, load_kit, write
 from fed_backend.flare.messages import Message
 from fed_backend.flare.session import CourierSession
 from fed_backend.flare.site_client import SiteClient, token_reader
+from fed_backend.gossip.relay_end import RelayEnd
+from fed_backend.methods import GOSSIP
 
 __all__ = ["CourierExecutor"]
 
@@ -30,7 +32,7 @@ class CourierExecutor(Executor):  # type: ignore[misc]  # FLARE has no types
 
     def __init__(self) -> None:
         super().__init__()
-        self._session: CourierSession | None = None
+        self._session: CourierSession | RelayEnd | None = None
         self._ready: Path | None = None
 
     def handle_event(self, event_type: str, fl_ctx: Any) -> None:
@@ -49,13 +51,16 @@ class CourierExecutor(Executor):  # type: ignore[misc]  # FLARE has no types
     def _start(self, fl_ctx: Any) -> None:
         watch_parent(lambda: os._exit(1))
         kit = load_kit(fl_ctx.get_engine().get_workspace().get_root_dir(), "site")
-        config = json.loads((kit.run / COURIER_CONFIG).read_text(encoding="utf-8"))
-        site = SiteClient(config["site_url"], token_reader(Path(config["token_file"])), kit.plan.max_payload_bytes)
-        link = Link(fl_ctx)
-        job_id = fl_ctx.get_job_id()
-        ready = kit.run / COURIER_READY
+        link, job_id, ready = Link(fl_ctx), fl_ctx.get_job_id(), kit.run / COURIER_READY
         ready.unlink(missing_ok=True)
         self._ready = ready
+        if kit.plan.method.name in GOSSIP:
+            relay = RelayEnd(kit, HUB_CELL, job_id, link.ask)
+            relay.start(link.listen)
+            self._session = relay
+            return
+        config = json.loads((kit.run / COURIER_CONFIG).read_text(encoding="utf-8"))
+        site = SiteClient(config["site_url"], token_reader(Path(config["token_file"])), kit.plan.max_payload_bytes)
 
         def on_ready() -> None:
             write_json_atomic(ready, {"job": job_id})

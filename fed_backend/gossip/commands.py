@@ -32,6 +32,14 @@ def listen(kit: Path, host: str, port: int, off: bool) -> None:
     _change(kit, lambda listed: {"listen": None if off else Listen(host=host, port=port)})
 
 
+@peers.command("relay")
+@_KIT
+@click.argument("state", type=click.Choice(["on", "off"]))
+def relay(kit: Path, state: str) -> None:
+    """Whether peers without an address are reached through the hub; takes effect when the courier is started."""
+    _change(kit, lambda listed: {"relay": state == "on"})
+
+
 @peers.command("add")
 @_KIT
 @click.argument("name")
@@ -61,8 +69,9 @@ def show(kit: Path) -> None:
     listed = load_peers(load_kit(kit, "site"))
     at = listed.listen
     click.echo(f"listens\t{at.host}:{at.port}" if at else "listens\tnot at all")
+    without = "through the hub" if listed.relay else "calls, is not called"
     for peer in listed.peers:
-        click.echo(f"{peer.name}\t{f'{peer.host}:{peer.port}' if peer.reachable else 'calls, is not called'}")
+        click.echo(f"{peer.name}\t{f'{peer.host}:{peer.port}' if peer.reachable else without}")
 
 
 def _without(listed: PeerList, name: str) -> tuple[Peer, ...]:

@@ -13,13 +13,15 @@ from typing import Any
 
 from fed_backend.errors import FederationError
 from fed_backend.flare.certificates import announce_expiry, check_certificate
+from fed_backend.flare.courier import Courier
 from fed_backend.flare.kit import Kit, hold, write_json_atomic
 from fed_backend.flare.site_client import SiteClient, token_reader
 from fed_backend.gossip.client import PeerClient
 from fed_backend.gossip.exchange import Line
 from fed_backend.gossip.gateway import Host
 from fed_backend.gossip.inbox import Inbox
-from fed_backend.gossip.peers import Peer, PeerWatch
+from fed_backend.gossip.peers import Listen, Peer, PeerWatch
+from fed_backend.gossip.relay_end import relay_ports
 from fed_backend.gossip.roster import Roster
 from fed_backend.gossip.server import Gateway
 from fed_backend.gossip.session import GossipSession
@@ -48,14 +50,29 @@ class GossipCourier:
     """
 
     def __init__(
-        self, kit: Kit, site_url: str, token_file: Path, ready_file: Path | None, say: Callable[[str], None]
+        self,
+        kit: Kit,
+        site_url: str,
+        token_file: Path,
+        ready_file: Path | None,
+        say: Callable[[str], None],
     ) -> None:
         self._kit, self._ready_file, self._say = kit, ready_file, say
         self._watch = PeerWatch(kit)
         self._roster = Roster(kit.run / "peers-seen.json")
         site = SiteClient(site_url, token_reader(token_file), kit.plan.max_payload_bytes)
+        relay = self._watch.now().relay
+        self._relay = Courier(kit, site_url, token_file, None, say) if relay else None
         self._session = GossipSession(
-            kit.name, kit.plan, site, self._watch, self._roster, self._dial, self._greet, self._on_ready
+            kit.name,
+            kit.plan,
+            site,
+            self._watch,
+            self._roster,
+            self._dial,
+            self._greet,
+            self._on_ready,
+            (lambda: relay_ports(kit)) if relay else dict,
         )
         self._gateway: Gateway | None = None
         self._not_before = 0.0
@@ -83,21 +100,30 @@ class GossipCourier:
                 self._session.start()
                 while True:
                     self._step(host)
+                    if self._relay:
+                        self._relay.step()
                     time.sleep(_STEP_S)
             finally:
                 self._session.stop()
+                if self._relay:
+                    self._relay.end()
                 inbox.stop()
                 if self._gateway:
                     self._gateway.stop()
 
     def _listen(self, host: Host) -> None:
         listen = self._watch.now().listen
+        if listen is None and self._relay:
+            listen = Listen(host="127.0.0.1", port=0)  # for the relay alone
         if listen is None:
             self._say("no address to listen at (`fedseg peers listen`): this site calls others and is not called")
             return
         gateway = Gateway(self._kit, (listen.host, listen.port), host)
         gateway.start()
         self._gateway = gateway
+        if self._relay:
+            host_here = "127.0.0.1" if listen.host in ("0.0.0.0", "::") else listen.host  # noqa: S104
+            self._relay.begin({"gateway": [host_here, gateway.port]})
         self._say(f"peers reach {self._kit.name!r} at {listen.host}:{gateway.port}")
 
     def _step(self, host: Host) -> None:

@@ -74,11 +74,13 @@ class PeerList(_Strict):
     Attributes:
         format: of the file.
         listen: where the gateway listens; ``None``: this site calls others and is not called.
+        relay: whether peers without an address are reached through the hub, and reach this site so.
         peers: the peers, by name.
     """
 
     format: Literal["fedseg-peers/1"] = "fedseg-peers/1"
     listen: Listen | None = None
+    relay: bool = False
     peers: tuple[Peer, ...] = ()
 
     @field_validator("peers")

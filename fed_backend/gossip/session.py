@@ -16,7 +16,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -66,6 +66,7 @@ class GossipSession:
         dial: opens the line to a peer.
         greet: asks a peer how many cases it has; raises as :meth:`.PeerClient.hello`.
         on_ready: called once, when the site server has answered.
+        relay: peer -> local port that leads to it through the hub.
     """
 
     def __init__(
@@ -78,11 +79,12 @@ class GossipSession:
         dial: Dial,
         greet: Callable[[Peer], int],
         on_ready: Callable[[], None],
+        relay: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         self._name, self._plan, self._site = name, plan, site
         self._settings = GCML(plan).settings
         self._watch, self._roster = watch, roster
-        self._dial, self._greet, self._on_ready = dial, greet, on_ready
+        self._dial, self._greet, self._on_ready, self._relay = dial, greet, on_ready, relay
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._exchanging = threading.Lock()
@@ -225,7 +227,11 @@ class GossipSession:
         return sender_probabilities(counts, self._settings.share)[self._name]
 
     def _addresses(self) -> dict[str, Peer]:
-        return {peer.name: peer for peer in self._watch.now().peers if peer.reachable}
+        """Peers that can be called: where they listen, else through the hub."""
+        listed, relayed = self._watch.now(), self._relay()
+        direct = {peer.name: peer for peer in listed.peers if peer.reachable}
+        through = {n: Peer(name=n, host="127.0.0.1", port=p) for n, p in relayed.items() if listed.find(n) is not None}
+        return {**through, **direct}
 
     def _visit(self, peer: Peer, number: int, report: RunReport, cancelled: threading.Event) -> Outcome:
         def wait(seconds: float) -> bool:
