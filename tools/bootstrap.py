@@ -2,7 +2,9 @@
 
     python3 tools/bootstrap.py site            .venv: site server, federation, demo, checks
     python3 tools/bootstrap.py slicer          .venv-slicer: Slicer's core and Qt, for the module's tests
-    python3 tools/bootstrap.py system          the system libraries that the module's tests need
+    python3 tools/bootstrap.py browser         .venv-browser: the browser seat
+    python3 tools/bootstrap.py system          the system libraries that Slicer's core needs
+    python3 tools/bootstrap.py chromium        the browser that the seat's tests drive
 
 Only the standard library is used. An environment is rebuilt when its requirements, this file or the
 Python version change; a stamp inside it remembers them.
@@ -27,6 +29,7 @@ MINIMUM = (3, 11)
 ENVIRONMENTS = {
     "site": (ROOT / ".venv", ROOT / "requirements" / "site.txt"),
     "slicer": (ROOT / ".venv-slicer", ROOT / "requirements" / "slicer.txt"),
+    "browser": (ROOT / ".venv-browser", ROOT / "requirements" / "browser.txt"),
 }
 
 SYSTEM_LIBRARIES = {
@@ -49,12 +52,15 @@ def main(arguments: Sequence[str]) -> int:
         return fail(
             f"Python {sys.version.split()[0]} is too old", "run with Python 3.11 or newer: make PYTHON=python3.11"
         )
-    if not arguments or any(name not in {*ENVIRONMENTS, "system"} for name in arguments):
-        return fail(f"unknown part: {' '.join(arguments) or '(none)'}", "choose from: site, slicer, system")
+    known = [*ENVIRONMENTS, "system", "chromium"]
+    if not arguments or any(name not in known for name in arguments):
+        return fail(f"unknown part: {' '.join(arguments) or '(none)'}", f"choose from: {', '.join(known)}")
     try:
         for name in arguments:
             if name == "system":
                 ensure_system_libraries()
+            elif name == "chromium":
+                ensure_chromium()
             else:
                 ensure_environment(name)
     except subprocess.CalledProcessError as error:
@@ -116,6 +122,11 @@ def ensure_system_libraries() -> None:
         missing.append(FONT[1])
     if missing:
         apt_install(missing)
+
+
+def ensure_chromium() -> None:
+    if not any(shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")):
+        apt_install(["chromium"])
 
 
 def apt_install(packages: Sequence[str]) -> None:

@@ -6,11 +6,10 @@ import argparse
 import json
 import os
 import secrets
+import socket
 import sys
 from pathlib import Path
 from typing import Any
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def arguments(given: list[str]) -> argparse.Namespace:
@@ -21,8 +20,25 @@ def arguments(given: list[str]) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=8080, help="0 takes a free port")
     parser.add_argument("--keep", type=Path, default=Path.home() / ".local/share/fedseg-browser",
                         help="folder for settings and for masks that wait to be sent")  # fmt: skip
+    parser.add_argument("--ca-file", type=Path, help="certificate authority of the site, PEM; remembered")
     parser.add_argument("--ready-file", type=Path, help="written once the page can be opened: JSON with pid and url")
-    return parser.parse_args(given)
+    chosen = parser.parse_args(given)
+    if chosen.ca_file is not None and not chosen.ca_file.is_file():
+        parser.error(f"there is no file {chosen.ca_file}")
+    if not _free(chosen.host, chosen.port):
+        parser.error(f"port {chosen.port} of {chosen.host} is taken: choose another with --port, or 0 for any")
+    return chosen
+
+
+def _free(host: str, port: int) -> bool:
+    """True when a server can listen there."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
 
 
 def tell_ready(url: str, ready_file: Path | None) -> None:
@@ -52,13 +68,17 @@ def main(given: list[str]) -> int:
     token = secrets.token_urlsafe(24)
     server.cli.set_defaults(authKey=token)
     seat = Seat(server, chosen.keep, chosen.site)
+    if chosen.ca_file is not None:
+        seat.controller.settings.set_text("ca_file", str(chosen.ca_file.resolve()))
     Page(server, seat)
+
+    running: list[Any] = []  # the loop itself holds tasks weakly
 
     def bound(wslink: Any) -> None:
         Gate(token).install(wslink.app)
 
     def ready(**_: Any) -> None:
-        seat.task = create_task(seat.run())
+        running.append(create_task(seat.run()))
         tell_ready(f"http://{chosen.host}:{server.port}/?secret={token}", chosen.ready_file)
 
     server.controller.on_server_bind.add(bound)

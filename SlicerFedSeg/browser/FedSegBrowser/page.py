@@ -88,7 +88,7 @@ class Page:
             v.VBtn(
                 "Disconnect",
                 v_else=True,
-                click=seat.controller.disconnect,
+                click=seat.disconnect,
                 classes="ml-2",
                 variant="tonal",
                 id="disconnect",
@@ -309,7 +309,7 @@ class Page:
                 v.VTextField(v_model=("user", ""), label="Name", id="user")
                 v.VTextField(v_model=("password", ""), label="Password", type="password", id="password")
             with v.VCardActions():
-                v.VBtn("Disconnect", click=self._seat.controller.disconnect)
+                v.VBtn("Disconnect", click=self._seat.disconnect)
                 v.VSpacer()
                 v.VBtn(
                     "Sign in",

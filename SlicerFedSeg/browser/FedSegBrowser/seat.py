@@ -14,7 +14,7 @@ from typing import Any
 
 import vtk
 from FedSegLib.controller import Controller
-from FedSegLib.scene import Pointer, SlicerScene
+from FedSegLib.scene import Pointer, SceneCase, SlicerScene
 from FedSegLib.state import Action, View, notice_of, why_not
 
 from . import host, showing
@@ -28,6 +28,8 @@ TICK_SECONDS = 0.05
 BUSY_SECONDS = 0.005
 DEFAULT_SITE = "http://127.0.0.1:8000"
 BRUSH_MILLIMETRES = 8
+MOST_PICTURES = 24
+"""Cases at the head of the list that get a picture; all pictures go to the page with every new one."""
 
 
 class Seat:
@@ -46,8 +48,11 @@ class Seat:
         self._app = host.start()
         self.views = SliceViews(server, self._app)
         self._brush = Brush(self._app.segmentation_editor, self.show)
+        self._scene = SlicerScene()
+        self._case: SceneCase | None = None
+        self._stamp: tuple[int, ...] = ()
         self.controller = Controller(
-            SlicerScene(),
+            self._scene,
             FileStore(keep / "settings.json"),
             self._draw,
             wake=self._wake.set,
@@ -101,6 +106,11 @@ class Seat:
     def connect(self) -> None:
         """Connect to the address in the field."""
         self.controller.connection.connect(self._state.address or "")
+
+    def disconnect(self) -> None:
+        """Leave the site, and the open case with it; an unsubmitted mask needs a second press."""
+        if self.controller.casework.may_leave("disconnect"):
+            self.controller.disconnect()
 
     def sign_in(self, user: str, password: str) -> None:
         """Answer the site's question who asks."""
@@ -162,8 +172,10 @@ class Seat:
         self._draw(self.controller.view)
 
     def _draw(self, view: View) -> None:
-        values = showing.shown(view)
         self._follow(view)
+        self._show_labels()
+        view = self.controller.view  # another case open, the mouse's tool is laid down
+        values = showing.shown(view)
         values["tool"] = self._brush.kind or view.live.tool
         strokes = self._brush.strokes
         painted = view.case is not None and why_not(view, Action.SUBMIT) is None and strokes is not None
@@ -175,14 +187,24 @@ class Seat:
 
     def _follow(self, view: View) -> None:
         """Another case may be open now."""
-        case = self.controller.casework.case if hasattr(self, "controller") else None
-        before = self._brush.strokes
-        self._brush.open(case)
-        if case is not None and self._brush.strokes is not before:
-            self.views.fit()
+        case, before = self.controller.casework.case, self._case
+        if case is not before:
+            self._case = case
+            self._brush.open(case)
+            if before is not None:
+                self._scene.close_case(before)  # the library leaves it to Slicer's user when the site is left
+            if case is not None:
+                self.views.fit()
             self._state.nothing = False
         if view.site is not None:
-            self.controller.worklist.want_pictures([row.id for row in view.cases])
+            self.controller.worklist.want_pictures([row.id for row in view.cases[:MOST_PICTURES]])
+
+    def _show_labels(self) -> None:
+        """Draw the slices anew if the labels have changed: written in place, they do not always ask for it."""
+        stamp = self._scene.stamp(self._case) if self._case is not None else ()
+        if stamp != self._stamp:
+            self._stamp = stamp
+            self.views.render()
 
     def _pictured(self, case: str) -> None:
         with self._state:

@@ -26,15 +26,23 @@ class SliceViews:
 
     def __init__(self, server: Any, app: SlicerApp) -> None:
         self._app = app
+        vtk.vtkLogger.SetStderrVerbosity(vtk.vtkLogger.VERBOSITY_ERROR)
+        vtk.vtkObject.GlobalWarningDisplayOff()  # the views listen to an event by a name that VTK 9.6 calls outdated
         register_rca_factories(app.view_manager, server, slice_view_ui_f=_decorate)
         self.manager = LayoutManager(app.scene, app.view_manager, server)
         self.manager.register_layout(_LAYOUT, _layout())
         self.manager.set_layout(_LAYOUT)
+        vtk.vtkObject.GlobalWarningDisplayOn()
         self._lay_images_below()
 
     def place(self, page: Any) -> None:
         """Put the views where the page is being built."""
         self.manager.initialize_layout_grid(page)
+
+    def render(self) -> None:
+        """Draw all of them again, soon."""
+        for view in self._app.view_manager.get_slice_views():
+            view.schedule_render()
 
     def _lay_images_below(self) -> None:
         """Let every view add its image to the picture now: what is added later is drawn (and blended) over it."""
