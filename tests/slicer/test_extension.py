@@ -67,6 +67,53 @@ def test_the_catalogue_entry_is_what_the_index_asks_for() -> None:
     assert not CATALOGUE.stem.startswith("Slicer")
 
 
+def test_name_pictures_and_links_are_what_the_index_asks_for() -> None:
+    """Its pull-request checks: name, category, https links, an icon of 128x128, screenshots that are pictures."""
+    text = (ROOT / "CMakeLists.txt").read_text()
+    values = dict(re.findall(r'^set\(EXTENSION_(\w+) "([^"]*)"\)', text, re.MULTILINE))
+    name = re.search(r"^project\((\w+)\)$", text, re.MULTILINE)
+    assert name is not None
+    assert name[1] == CATALOGUE.stem
+    assert "slicer" not in name[1].lower()
+    assert "extension" not in values["DESCRIPTION"].lower()[:20]
+    assert 40 < len(values["DESCRIPTION"]) < 400
+    assert "\n" not in values["DESCRIPTION"]
+    assert values["CONTRIBUTORS"]
+    for url in [values["HOMEPAGE"], values["ICONURL"], *values["SCREENSHOTURLS"].split()]:
+        assert url.startswith("https://")
+    pictures = [ROOT / url.split("/main/", 1)[1] for url in (values["ICONURL"], *values["SCREENSHOTURLS"].split())]
+    sizes = [_png_size(path) for path in pictures]
+    assert sizes[0] == (128, 128)
+    assert all(min(size) >= 200 for size in sizes[1:])
+
+
+def _png_size(path: Path) -> tuple[int, int]:
+    data = path.read_bytes()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n", path.name
+    return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
+
+
+def test_what_the_catalogue_entry_says_of_the_repository_is_what_the_extension_says() -> None:
+    entry = json.loads(CATALOGUE.read_text())
+    text = (ROOT / "CMakeLists.txt").read_text()
+    assert f'set(EXTENSION_HOMEPAGE "{entry["scm_url"].removesuffix(".git")}")' in text
+    assert entry["scm_revision"] in re.findall(r"raw\.githubusercontent\.com/[\w-]+/[\w-]+/([\w.-]+)/", text)
+    assert (ROOT / entry["build_subdirectory"] / "CMakeLists.txt").is_file()
+
+
+def test_nothing_is_sent_without_consent_by_any_call_of_the_client() -> None:
+    """Methods that upload take the consent, or are made only after a question for this one time."""
+    from FedSegLib import client
+
+    asked_each_time = {"add_image"}
+    for node in ast.walk(ast.parse(Path(client.__file__).read_text())):
+        if isinstance(node, ast.FunctionDef) and any(
+            isinstance(part, ast.keyword) and part.arg == "upload" for part in ast.walk(node)
+        ):
+            taken = {argument.arg for argument in [*node.args.args, *node.args.kwonlyargs]}
+            assert "consent" in taken or node.name in asked_each_time, node.name
+
+
 def test_the_licence_is_there() -> None:
     assert "Apache License" in (ROOT / "LICENSE").read_text() or "MIT" in (ROOT / "LICENSE").read_text()
 
@@ -76,7 +123,7 @@ def test_nothing_works_at_import(path: Path) -> None:
     """Statements at file scope define things; they call nothing but makers of constants."""
     harmless = {
         "frozenset", "re.compile", "struct.Struct", "TypeVar", "Statistics", "vars", "dict", "tuple", "float", "np.eye",
-        "mark", "Path(__file__).resolve", "Path",
+        "mark", "Sample", "Path(__file__).resolve", "Path",
     }  # fmt: skip
     for node in ast.parse(path.read_text()).body:
         value = node.value if isinstance(node, ast.Assign | ast.AnnAssign | ast.Expr) else None
