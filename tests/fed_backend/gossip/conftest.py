@@ -1,4 +1,4 @@
-"""Makes the helpers of this folder and of the FLARE tests importable, and runs one federation of peers."""
+"""Makes the helpers of this folder and of the FLARE tests importable; kits, and one federation of peers that runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,18 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "flare"))
 sys.path.insert(0, str(Path(__file__).parent))
 
+from line import make_kits
 from running_peers import RunningPeers
+
+from fed_backend.flare.kit import Kit
+
+
+@pytest.fixture(scope="session")
+def kits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kit]:
+    """Members of one federation, and ``stranger`` of another."""
+    folder = tmp_path_factory.mktemp("kits")
+    members = make_kits(folder / "ours", "north", "south", "South_2", "west")
+    return {**members, "stranger": make_kits(folder / "other", "north")["north"]}
 
 
 @pytest.fixture(scope="module")

@@ -9,17 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from line import CutLine, Receiver, make_kits, visit_of
+from line import CutLine, Receiver, visit_of
 
 from fed_backend.flare.kit import Kit
 from fed_backend.gossip import exchange
 from fed_backend.gossip.exchange import Outcome, carry
 from fed_backend.gossip.protocol import PeerBusy, VisitState
-
-
-@pytest.fixture(scope="module")
-def kits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kit]:
-    return make_kits(tmp_path_factory.mktemp("kits") / "ours", "north", "south")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from line import PLAN, Receiver, answer, holding, make_kits, put, visit_of
+from line import PLAN, Receiver, answer, holding, put, visit_of
 from running import until
 
 from fed_backend.flare.kit import Kit
@@ -17,14 +17,6 @@ from fed_backend.gossip.client import PeerClient
 from fed_backend.gossip.protocol import PeerBusy, PeerRefused, PeerUnreachable
 
 OTHER = PLAN.model_copy(update={"rounds": 9})
-
-
-@pytest.fixture(scope="module")
-def kits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kit]:
-    """Members of one federation, and ``stranger`` of another."""
-    folder = tmp_path_factory.mktemp("kits")
-    members = make_kits(folder / "ours", "north", "South_2", "west")
-    return {**members, "stranger": make_kits(folder / "other", "north")["north"]}
 
 
 @pytest.fixture
@@ -236,6 +228,15 @@ def test_a_peer_that_stalls_loses_its_place(
         status, said = answer(line)
         assert (status, said["detail"]) == (408, "nothing came for 0.2 s")
     assert untouched(south)
+    assert done(south, kits["north"], 0, visit_of("north", 0)).state == "done"
+
+
+def test_a_full_disk_is_told_as_busy(kits: dict[str, Kit], south: Receiver) -> None:
+    south.folder.rmdir()
+    with south.client(kits["north"]) as client, pytest.raises(PeerBusy, match="cannot be stored") as full:
+        client.send(0, visit_of("north", 0))
+    assert full.value.retry_after_s == 60
+    south.folder.mkdir()
     assert done(south, kits["north"], 0, visit_of("north", 0)).state == "done"
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from line import make_kits
 
 from fed_backend.cli import fedseg
 from fed_backend.errors import ProvisionError
@@ -17,15 +16,11 @@ from fed_backend.gossip.peers import PEERS_FILE, Listen, Peer, PeerList, PeerWat
 from fed_backend.gossip.roster import Roster, backoff
 
 
-@pytest.fixture(scope="module")
-def shared_kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
-    return make_kits(tmp_path_factory.mktemp("kits") / "ours", "north")["north"]
-
-
 @pytest.fixture
-def kit(shared_kit: Kit) -> Kit:
-    (shared_kit.folder / PEERS_FILE).unlink(missing_ok=True)
-    return shared_kit
+def kit(kits: dict[str, Kit]) -> Kit:
+    """North's, without peers."""
+    (kits["north"].folder / PEERS_FILE).unlink(missing_ok=True)
+    return kits["north"]
 
 
 def run(kit: Kit, *words: str) -> tuple[int, str]:
@@ -43,6 +38,9 @@ def test_an_administrator_keeps_the_list_with_commands(kit: Kit) -> None:
     assert run(kit, "add", "south", "10.1.2.3", "8771")[0] == 0, "a new address replaces the old one"
     expected = "listens\t0.0.0.0:8770\nsouth\t10.1.2.3:8771\nwest\tcalls, is not called\n"
     assert run(kit, "list") == (0, expected)
+    assert run(kit, "relay", "on")[0] == 0
+    assert run(kit, "list")[1].endswith("west\tthrough the hub\n")
+    assert run(kit, "relay", "off")[0] == 0
     assert run(kit, "remove", "south")[0] == 0
     assert run(kit, "listen", "--off")[0] == 0
     assert load_peers(kit) == PeerList(peers=(Peer(name="west"),))

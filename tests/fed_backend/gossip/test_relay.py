@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from line import Receiver, make_kits, visit_of
+from line import Receiver, visit_of
 from running import read_json, until
 from running_peers import RunningPeers
 
@@ -38,11 +38,6 @@ class Post:
             return None
         answer = self.tunnels[member].receive(self.shown.get(sender, sender), message)
         return None if self.rng.random() < self.loss else answer
-
-
-@pytest.fixture(scope="module")
-def kits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kit]:
-    return make_kits(tmp_path_factory.mktemp("kits") / "ours", "north", "south")
 
 
 @pytest.fixture
