@@ -27,7 +27,9 @@ def head() -> tuple[Any, Any]:
     i, j, k = np.indices(SHAPE).astype(float)
     inside = ((i - 23.5) / 23) ** 2 + ((j - 19.5) / 19) ** 2 + ((k - 14.5) / 14) ** 2 < 1
     distance = np.sqrt((i - 30) ** 2 + (j - 24) ** 2 + (k - 18) ** 2)
-    labels = np.where(distance < 5, TUMOUR, np.where((distance < 9) & (i > 26), EDEMA, 0)).astype(np.uint8)
+    labels = np.where(distance < 5, TUMOUR, np.where((distance < 9) & (i > 26) & (j > 20) & (k < 22), EDEMA, 0)).astype(
+        np.uint8
+    )
     return (inside * (200 + 4 * i + 2 * j)).astype(np.int16), labels
 
 
