@@ -115,7 +115,7 @@ class Running:
     def exchange(self, site: str) -> dict[str, Any]:
         """One exchange of a site, asked for as a person asks; the run at its end."""
         run = self.call(site, "/federation/rounds", {"method": "gcml", "rounds": 1})["id"]
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 150
         while (status := self.call(site, f"/federation/rounds/{run}"))["state"] in ("requested", "running"):
             assert time.monotonic() < deadline, status
             time.sleep(0.1)
