@@ -133,12 +133,17 @@ class Person:
         picture = self.view(number)
         return int(((picture[..., 0] > picture[..., 1] + 40) & (picture[..., 0] > picture[..., 2] + 40)).sum())
 
-    def red_at(self, i: float, j: float) -> bool:
-        """True when a voxel of the middle axial slice is tinted."""
+    def color_at(self, i: float, j: float) -> tuple[float, float, float]:
+        """Red, green and blue (0..255) of a voxel of the middle axial slice."""
         x, y = self.place(i, j)
         shot = self.page.screenshot(clip={"x": x - 2, "y": y - 2, "width": 4, "height": 4})
-        r, g, b = np.asarray(Image.open(io.BytesIO(shot)).convert("RGB"), dtype=float).mean(axis=(0, 1))
-        return bool(r > g + 30 and r > b + 30)
+        red, green, blue = np.asarray(Image.open(io.BytesIO(shot)).convert("RGB"), dtype=float).mean(axis=(0, 1))
+        return float(red), float(green), float(blue)
+
+    def red_at(self, i: float, j: float) -> bool:
+        """True when a voxel of the middle axial slice is tinted by the structure 'lesion'."""
+        red, green, blue = self.color_at(i, j)
+        return red > green + 30 and red > blue + 30
 
     def until(self, condition: Callable[[], Any], what: str) -> None:
         """Look at the page until a condition holds."""

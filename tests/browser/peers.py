@@ -16,7 +16,7 @@ import numpy as np
 import requests
 
 ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 120.0
+START_SECONDS = 200.0
 CASES = 3
 
 _GENERATE = """

@@ -66,6 +66,7 @@ def test_a_box_is_a_prompt(annotator: Person, site: Site, tmp_path: Path) -> Non
     expect(annotator.page.locator("#answer")).to_contain_text("ms")
     annotator.until(lambda: annotator.red_at(*lesion(site, "north-00")), "the mask")
     assert not annotator.red_at(i0 - 6, j0 - 6)
+    assert min(annotator.color_at(*lesion(site, "north-00"))) > 60  # the image can be seen through the mask
 
     annotator.slide(CORONAL, (j0 + j1 + 1) / 2 / SIZE[1])
     annotator.slide(SAGITTAL, 1 - (i0 + i1 + 1) / 2 / SIZE[0])  # from the patient's left to the right
