@@ -6,9 +6,9 @@ import colorsys
 import csv
 import logging
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fed_backend.methods.fedsm import segmentation_part
 from fed_backend.plan import LabelSchema, ModelSpec, Plan, TrainingSpec, load_plan
@@ -17,7 +17,7 @@ from monailabel_app.auth import Authenticator
 from monailabel_app.errors import SiteError, Unavailable
 from monailabel_app.federation.halves import half_of, prepare
 from monailabel_app.imaging.files import IMAGE_SUFFIXES
-from monailabel_app.labels import chosen_labels
+from monailabel_app.labels import chosen_labels, read_codes
 from monailabel_app.models.base import Segmenter
 from monailabel_app.models.registry import build_segmenter, default_spec
 from monailabel_app.settings import SiteSettings
@@ -61,6 +61,7 @@ class Site:
     sessions: SiteSessions
     interactive: SessionDesk
     incoming: Path
+    codes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -141,6 +142,7 @@ def open_site(settings: SiteSettings, state: SiteState) -> Site:
     plan = load_plan(settings.plan) if settings.plan else None
     labels = dict(plan.labels if plan else settings.labels or DEFAULT_LABELS)
     chosen_labels(settings.annotates, labels)  # a name that the schema lacks is told now, not at a submission
+    codes = read_codes(settings.codes, labels) if settings.codes else {}
     authenticator = Authenticator(settings.users, settings.token_seconds)
     segmenters = _segmenters(settings, plan, labels)
     for name, segmenter in segmenters.items():
@@ -182,6 +184,7 @@ def open_site(settings: SiteSettings, state: SiteState) -> Site:
         sessions=SiteSessions(state.folder / "sessions"),
         interactive=build_desk(segmenters, state, datastore.path_of, labels, settings.device),
         incoming=incoming,
+        codes=codes,
     )
     set_context(context)
     _current = site

@@ -76,6 +76,9 @@ def site() -> None:
     help='Labels that are annotated here, where it is not all, e.g. "tumour". Of the others nothing is learned.',
 )
 @click.option(
+    "--codes", type=_PATH, help="JSON with coded words (SNOMED CT ...) for labels, which Slicer keeps with them."
+)
+@click.option(
     "--split", type=_PATH, help="CSV (case,part and maybe site) that assigns cases to train, validation, holdout."
 )
 @click.option("--users", type=_PATH, help="Users file; needed to listen beyond this machine.")

@@ -47,6 +47,7 @@ class SiteSettings:
         models: models to serve; empty takes the plan's, or all that can be built.
         labels: label schema; ``None`` takes the plan's, or one label ``tumour`` = 1.
         annotates: labels that are annotated here; ``None`` for all of the schema.
+        codes: JSON file with coded words for labels (:func:`monailabel_app.labels.read_codes`).
         split: CSV with ``case,part`` (and ``site``) that assigns cases to parts.
         users: JSON file of users; ``None`` is one local administrator.
         checkpoint: base checkpoint of a SAM model.
@@ -69,6 +70,7 @@ class SiteSettings:
     labels: LabelSchema | None = None
     split: Path | None = None
     annotates: tuple[str, ...] | None = None
+    codes: Path | None = None
     users: Path | None = None
     checkpoint: Path | None = None
     tls_cert: Path | None = None

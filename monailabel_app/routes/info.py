@@ -37,6 +37,7 @@ def site_info(site: Site, user: User) -> dict[str, Any]:
         "site": site.name,
         "labels": dict(site.labels),
         "colors": site.colors,
+        "codes": site.codes,
         "models": {model: {"champion": _champion(site, model)} for model in site.models},
         "federation": site.context.plan is not None,
         "role": user.role,

@@ -23,6 +23,10 @@ ROOT = Path(__file__).resolve().parents[3]
 LABELS = {"tumour": 1, "oedema": 2}
 SHAPE = (26, 30, 9)
 START_S = 120.0
+TUMOUR_CODES = {
+    "category": ["SCT", "49755003", "Morphologically Altered Structure"],
+    "type": ["SCT", "108369006", "Tumor"],
+}
 
 
 @dataclass(frozen=True)
@@ -125,9 +129,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSite]:
     make_studies(folder / "studies")
     split = folder / "split.csv"
     split.write_text("site,case,part\nnorth,ras,train\nnorth,lps,validation\nnorth,thick,holdout\nsouth,ras,holdout\n")
-    running = serve(
-        folder, "--name", "north", "--labels", "tumour=1,oedema=2", "--split", str(split), "--upload-limit", "4"
-    )
+    codes = folder / "codes.json"
+    codes.write_text(json.dumps({"tumour": TUMOUR_CODES}))
+    options = ["--labels", "tumour=1,oedema=2", "--codes", str(codes), "--split", str(split), "--upload-limit", "4"]
+    running = serve(folder, "--name", "north", *options)
     yield running
     assert stop(running) == 0, running.log.read_text()[-2000:]
 
