@@ -269,7 +269,7 @@ class CaseWork:
         exported = self._scene.stamp(self._need_case())
 
         def work(cancel: CancelSwitch, report: Report) -> Receipt | FedSegError:
-            self._outbox.keep(parcel, taken)
+            self._outbox.keep(parcel, taken)  # whatever happens to scene or connection meanwhile
             try:
                 return client.deliver(parcel, self._outbox.mask_of(parcel), consent, cancel)
             except FedSegError as error:
@@ -299,6 +299,7 @@ class CaseWork:
             done,
             Phase.OPEN,
             failed=failed,
+            certain=True,
         )
 
     def forget(self, *, scene_gone: bool = False) -> None:

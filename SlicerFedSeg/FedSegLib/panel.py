@@ -67,8 +67,12 @@ class Panel:
         back: Phase,
         *,
         failed: Callable[[], None] = lambda: None,
+        certain: bool = False,
     ) -> None:
-        """Do ``work`` in the background while the view is in ``phase``; on failure go ``back`` and call ``failed``."""
+        """Do ``work`` in the background while the view is in ``phase``; on failure go ``back`` and call ``failed``.
+
+        ``certain`` work is begun even if it is stopped or dropped before (:meth:`.Lane.submit`).
+        """
         self.to(phase, busy=Busy(text))
 
         def progress(message: str, fraction: float | None) -> None:
@@ -89,7 +93,7 @@ class Panel:
                 self._fail(error, back)
                 failed()
 
-        job = self._lane.submit(work, ended, broke, progress)
+        job = self._lane.submit(work, ended, broke, progress, certain=certain)
         self._job = job
 
     def cancel(self) -> None:

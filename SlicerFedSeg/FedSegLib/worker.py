@@ -126,8 +126,11 @@ class Job(Generic[T]):
         done: Callable[[T], None],
         failed: Callable[[Exception], None],
         progress: Report | None = None,
+        *,
+        certain: bool = False,
     ) -> None:
         self.cancel = CancelSwitch()
+        self._certain = certain
         self._work = work
         self._done = done
         self._failed = failed
@@ -141,7 +144,8 @@ class Job(Generic[T]):
                 mailbox.post(lambda: self._tell(text, fraction))
 
         try:
-            self.cancel.check()
+            if not self._certain:
+                self.cancel.check()
             result = self._work(self.cancel, report)
         except Exception as error:  # every end reaches the GUI thread, whatever it is
             failure = error
@@ -181,14 +185,24 @@ class Lane:
         done: Callable[[T], None],
         failed: Callable[[Exception], None],
         progress: Report | None = None,
+        *,
+        certain: bool = False,
     ) -> Job[T]:
-        """Queue ``work``; its end is delivered by the mailbox (GUI thread)."""
+        """Queue ``work``; its end is delivered by the mailbox (GUI thread).
+
+        Args:
+            work: what to do; looks at the switch itself.
+            done: takes its result.
+            failed: takes its error, or ``Cancelled``.
+            progress: takes its reports.
+            certain: begin it even if it was cancelled while it waited: it keeps something first.
+        """
         if self._closed:
             raise RuntimeError("the lane is closed")
         if not self._started:
             self._thread.start()
             self._started = True
-        job: Job[T] = Job(work, done, failed, progress)
+        job: Job[T] = Job(work, done, failed, progress, certain=certain)
         self._mailbox.expect()
         self._queue.put(job)  # type: ignore[arg-type]  # a job ends by itself; nobody reads its result as object
         return job

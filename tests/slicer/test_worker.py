@@ -99,6 +99,23 @@ def test_cancel_ends_running_work_and_skips_waiting_work(mailbox: Mailbox, lane:
     assert not ran
 
 
+def test_certain_work_is_begun_though_it_was_cancelled_while_it_waited(mailbox: Mailbox, lane: Lane) -> None:
+    go, kept = threading.Event(), []
+    ended: list[Any] = []
+
+    def keep_then_send(cancel: CancelSwitch, report: Any) -> None:
+        kept.append("mask")
+        cancel.check()
+        kept.append("sent")
+
+    lane.submit(lambda cancel, report: go.wait(PATIENCE), ended.append, pytest.fail)
+    lane.submit(keep_then_send, pytest.fail, ended.append, certain=True).cancel.cancel()
+    go.set()
+    deliver_until(mailbox, lambda: len(ended) == 2)
+    assert kept == ["mask"]
+    assert isinstance(ended[1], Cancelled)
+
+
 def test_a_result_that_was_ready_when_cancelled_is_not_delivered(mailbox: Mailbox, lane: Lane) -> None:
     ended = threading.Event()
     failures: list[Exception] = []
