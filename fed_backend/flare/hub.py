@@ -272,6 +272,7 @@ class Hub:
         A client that just died is connected in FLARE's eyes for a while, so its last sign counts.
         """
         wall = time.time()
+        self._unheard = {site: since for site, since in self._unheard.items() if site in self._kit.sites}
         for site in self._kit.sites:
             fresh = wall - overview.clients.get(site, 0.0) < self._patience.rejoin_s
             if not fresh or site in living:
