@@ -26,6 +26,7 @@ import numpy as np
 
 from fed_backend.flare.aggregator import Aggregator
 from fed_backend.gossip.simulation import simulate_gossip
+from fed_backend.methods import build_method
 from fed_backend.methods.base import Update
 from fed_backend.methods.gcml import GCML
 from fed_backend.payload import Kind, PayloadHeader, Tensors, decode, encode
@@ -93,8 +94,9 @@ def prepare(folder: Path, layout: dict[str, list[int]], method: str, count: int)
     rng = np.random.default_rng(0)
     start = {n: np.abs(rng.standard_normal(shape, dtype=np.float32)) for n, shape in plan.adapter.items()}
     (target / "start").write_bytes(encode(_header(plan, "hub", "global"), start))
+    shared = {name: start[name] for name in sorted(build_method(plan).shared_keys())}
     for number in range(STORED):
-        moved = {n: np.abs(t + 0.01 * rng.standard_normal(t.shape, dtype=np.float32)) for n, t in start.items()}
+        moved = {n: np.abs(t + 0.01 * rng.standard_normal(t.shape, dtype=np.float32)) for n, t in shared.items()}
         (target / f"{number}.update").write_bytes(encode(_header(plan, f"site{number:04}", "update"), moved))
     return target
 
