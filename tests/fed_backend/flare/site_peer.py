@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -192,10 +192,11 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = _handle
 
 
-def main() -> None:
+def serve(handler: type[BaseHTTPRequestHandler], kind: Callable[[Path], Peer]) -> None:
+    """Serve the folder (and port) that the command line names; its address is in ``peer.json``."""
     folder = Path(sys.argv[1])
-    server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[2]) if len(sys.argv) > 2 else 0), Handler)
-    server.peer = Peer(folder)  # type: ignore[attr-defined]
+    server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[2]) if len(sys.argv) > 2 else 0), handler)
+    server.peer = kind(folder)  # type: ignore[attr-defined]
     ready = folder / "peer.json.tmp"
     ready.write_text(json.dumps({"pid": os.getpid(), "url": f"http://127.0.0.1:{server.server_port}"}))
     os.replace(ready, folder / "peer.json")
@@ -203,4 +204,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve(Handler, Peer)

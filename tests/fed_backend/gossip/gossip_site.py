@@ -7,16 +7,13 @@ tests steer it, is in ``site_peer.py``. While ``FOLDER/hold`` exists, visits wai
 from __future__ import annotations
 
 import json
-import os
-import sys
 import threading
 import time
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
-from site_peer import Handler, Peer
+from site_peer import Handler, Peer, serve
 
 from fed_backend.errors import FedSegError, ReplayError
 from fed_backend.methods import Update
@@ -116,15 +113,5 @@ class GossipHandler(Handler):
     do_GET = do_POST = _handle
 
 
-def main() -> None:
-    folder = Path(sys.argv[1])
-    server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[2]) if len(sys.argv) > 2 else 0), GossipHandler)
-    server.peer = Visited(folder)  # type: ignore[attr-defined]
-    ready = folder / "peer.json.tmp"
-    ready.write_text(json.dumps({"pid": os.getpid(), "url": f"http://127.0.0.1:{server.server_port}"}))
-    os.replace(ready, folder / "peer.json")
-    server.serve_forever()
-
-
 if __name__ == "__main__":
-    main()
+    serve(GossipHandler, Visited)
