@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 
 from monailabel_app.state.corrections import Correction, Submission
 from monailabel_app.state.site import SiteState
+
+sys.path.insert(0, str(Path(__file__).parent))
+from routed import approved, client, courier, site  # noqa: F401 - fixtures
 
 LABELS = {"tumour": 1}
 AFFINE = np.diag([1.0, 1.0, 3.0, 1.0])
