@@ -89,6 +89,9 @@ bench-recipe: environment
 bench-scale: environment
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.scale
 
+bench-strategies: environment
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.strategies $(ARGS)
+
 COMPILE := ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url
 
 requirements: environment
