@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["DataId", "NewVersion", "Origin", "Version"]
+__all__ = ["VERSION_ID", "DataId", "NewVersion", "Origin", "Version"]
+
+VERSION_ID = re.compile(r"^(?P<model>[a-z][a-z0-9_]{0,31})-(?P<number>\d{4,})-[0-9a-f]{6}$")
+"""``<model>-<number>-<first digits of its SHA-256>``."""
 
 Origin = Literal["base", "learning", "federation", "import"]
 

@@ -5,8 +5,7 @@ Layout of ``versions/<model>/``::
     <id>/adapter.safetensors   the tensors, float32
     <id>/version.json          lineage, data, settings, digests; never changes
     <id>/verdict.json          what the gate decided, once it did
-    champion                   JSON {version, previous, reason, at}, replaced atomically
-    history.jsonl              one line per change of the champion
+    champion, history.jsonl    the version that serves, and those that did; see champion.py
 
 A version appears by renaming a complete, flushed folder, so kill -9 at any moment leaves a store in
 which every listed version is whole. Writers (server and learner) hold ``.lock``; readers need none.
@@ -31,6 +30,7 @@ from safetensors.numpy import load, save
 
 from fed_backend.payload import Tensors
 from monailabel_app.errors import Conflict, NotFound, StateError
+from monailabel_app.state.champion import Champion
 from monailabel_app.state.files import (
     TEMPORARY,
     clean_temporaries,
@@ -40,13 +40,12 @@ from monailabel_app.state.files import (
     utc_now,
     write_atomic,
 )
-from monailabel_app.state.records import DataId, NewVersion, Origin, Version
+from monailabel_app.state.records import VERSION_ID, DataId, NewVersion, Origin, Version
 
 __all__ = ["DataId", "NewVersion", "Origin", "Version", "VersionState", "VersionStore", "adapter_sha256", "model_of"]
 
 VersionState = Literal["champion", "accepted", "refused", "candidate"]
 
-_ID = re.compile(r"^(?P<model>[a-z][a-z0-9_]{0,31})-(?P<number>\d{4,})-[0-9a-f]{6}$")
 _MODEL = re.compile(r"^[a-z][a-z0-9_]{0,31}$")
 
 
@@ -61,7 +60,7 @@ def model_of(version: str) -> str:
     Raises:
         NotFound: it is no version id.
     """
-    match = _ID.match(version)
+    match = VERSION_ID.match(version)
     if match is None:
         raise NotFound(f"there is no version {version[:80]!r}", "GET /versions lists the versions of this site")
     return match["model"]
@@ -88,6 +87,7 @@ class VersionStore:
         with file_errors("the version store"):
             folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(folder / ".lock", timeout=60)  # re-entrant in a thread, exclusive between them
+        self._champion = Champion(folder, model)
         with self._lock:
             clean_temporaries(folder)
 
@@ -127,7 +127,7 @@ class VersionStore:
             Conflict: the versions of this site adapt another base.
         """
         with self._lock:
-            if not self._pointer().is_file():
+            if not self._champion.exists():
                 record = NewVersion(origin="base", base_sha256=base_sha256, code_version=code_version)
                 first = next((v for v in self.list() if v.origin == "base" and v.base_sha256 == base_sha256), None)
                 first = first or self.create(tensors, record)
@@ -188,7 +188,7 @@ class VersionStore:
         """All readable versions, oldest first."""
         found = []
         for folder in self._folder.iterdir():
-            if _ID.match(folder.name):
+            if VERSION_ID.match(folder.name):
                 try:
                     found.append(self.get(folder.name))
                 except StateError:
@@ -205,19 +205,8 @@ class VersionStore:
         return str(self.champion_record()["version"])
 
     def champion_record(self) -> dict[str, Any]:
-        """``{version, previous, reason, at}`` of the last change of the champion."""
-        try:
-            record = json.loads(self._pointer().read_bytes())
-            if isinstance(record, dict) and _ID.match(record["version"]):
-                return record
-        except FileNotFoundError:
-            raise NotFound(f"model {self.model!r} has no version yet", "start the site with this model") from None
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
-        raise StateError(
-            f"the champion pointer of {self.model!r} is damaged",
-            "promote a version by hand: POST /versions/{id}/promote",
-        )
+        """``{version, previous, reason, at}`` of the last change of the champion; see :meth:`champion`."""
+        return self._champion.record()
 
     def promote(self, identifier: str, reason: str, *, expected: str | None = None) -> str | None:
         """Let a version serve; returns the champion before it.
@@ -230,7 +219,7 @@ class VersionStore:
         Raises:
             NotFound: no such version.
             Conflict: another version than ``expected`` serves by now.
-            StateError: the version is damaged; the champion is as it was.
+            StateError: the version is damaged, or the disk refuses; the champion is as it was.
         """
         with self._lock:
             self.load(identifier)
@@ -242,10 +231,7 @@ class VersionStore:
                 raise Conflict(
                     f"{previous} serves by now, not {expected}", "compare with the version in use, then promote"
                 )
-            record = {"version": identifier, "previous": previous, "reason": reason, "at": self._clock()}
-            write_atomic(self._pointer(), json.dumps(record).encode())
-            with file_errors("the history of champions"), (self._folder / "history.jsonl").open("a") as history:
-                history.write(json.dumps(record) + "\n")
+            self._champion.replace({"version": identifier, "previous": previous, "reason": reason, "at": self._clock()})
             return previous
 
     def rollback(self, reason: str, identifier: str | None = None) -> str:
@@ -321,25 +307,18 @@ class VersionStore:
         return ("accepted" if verdict["promoted"] else "refused"), reason
 
     def history(self) -> Sequence[dict[str, Any]]:
-        """Changes of the champion, oldest first; a torn last line is left out."""
-        try:
-            lines = (self._folder / "history.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
-        except FileNotFoundError:
-            return []
-        return [json.loads(line) for line in lines if line.endswith("}\n")]
-
-    def _pointer(self) -> Path:
-        return self._folder / "champion"
+        """Changes of the champion, oldest first."""
+        return self._champion.history()
 
     def _of(self, identifier: str) -> Path:
-        match = _ID.match(identifier)
+        match = VERSION_ID.match(identifier)
         folder = inside(self._folder, identifier, "version") if match and match["model"] == self.model else None
         if folder is None or not folder.is_dir():
             raise NotFound(f"there is no version {identifier[:80]!r}", "GET /versions lists the versions of this site")
         return folder
 
     def _next_number(self) -> int:
-        return max((_number(f.name) for f in self._folder.iterdir() if _ID.match(f.name)), default=-1) + 1
+        return max((_number(f.name) for f in self._folder.iterdir() if VERSION_ID.match(f.name)), default=-1) + 1
 
 
 def _number(identifier: str) -> int:

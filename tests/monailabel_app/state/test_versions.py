@@ -127,6 +127,18 @@ def test_a_damaged_pointer_says_so_and_a_promotion_repairs_it(store: VersionStor
     assert store.champion() == first
 
 
+def test_a_history_with_a_torn_line_is_read_around_and_repaired(store: VersionStore, tmp_path: Path) -> None:
+    first = store.champion()
+    one, two = (store.create(tensors(value), record(first)) for value in (1, 2))
+    store.promote(one.id, "better")
+    file = tmp_path / "unet" / "history.jsonl"
+    file.write_bytes(file.read_bytes() + b'{"version": "unet-00')
+    assert [e["version"] for e in store.history()] == [first, one.id]
+    store.promote(two.id, "better still")
+    assert [e["version"] for e in store.history()] == [first, one.id, two.id]
+    assert len(file.read_bytes().splitlines()) == 2, "the torn line is gone"
+
+
 def test_on_a_full_disk_the_store_is_as_it_was(
     store: VersionStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +156,7 @@ def test_on_a_full_disk_the_store_is_as_it_was(
             assert "free disk space" in caught.value.hint
     assert sorted(p.name for p in (tmp_path / "unet").rglob("*")) == before
     assert store.champion() == store.base()
+    assert [e["version"] for e in store.history()] == [store.base()]
     store.promote(made.id, "there is space again")
 
 
