@@ -37,7 +37,7 @@ class Facts(BaseModel):
     Attributes:
         new: training corrections that no finished learning has seen.
         working: whether learning waits or runs.
-        active_at: when somebody last prompted or submitted.
+        active_at: when somebody last prompted or submitted, as the clock was then.
         learned_at: when learning last began.
         failed_at: when the last learning failed or was cancelled, if it did not succeed.
     """
@@ -54,7 +54,7 @@ class Facts(BaseModel):
 def due(policy: Policy, facts: Facts, now: datetime) -> str | None:
     """Why to learn now, in a few words; ``None`` where there is no reason.
 
-    A time that lies in the future, because the clock was set back, counts as now.
+    A time that lies in the future, because the clock was set back, holds nothing up.
 
     Args:
         policy: the site's.
@@ -69,7 +69,7 @@ def due(policy: Policy, facts: Facts, now: datetime) -> str | None:
     if policy.every and facts.new >= policy.every:
         return corrections
     idle = timedelta(minutes=policy.idle_minutes)
-    if policy.idle_minutes and facts.active_at is not None and now - facts.active_at >= idle:
+    if policy.idle_minutes and facts.active_at is not None and not timedelta(0) <= now - facts.active_at < idle:
         return f"{corrections}, and nobody worked for {policy.idle_minutes:g} minutes"
     if policy.nightly is not None and _night_has_come(policy.nightly, facts.learned_at, facts.active_at, now):
         return f"{corrections}, at {policy.nightly}"

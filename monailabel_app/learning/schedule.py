@@ -55,20 +55,21 @@ def facts_of(state: SiteState, model: str) -> Facts:
         "WHERE part = 'train' AND corrections.number > ?",
         (learned,),
     )
-    active = database.row(
-        "SELECT MAX(at) at FROM (SELECT submitted_at at FROM corrections UNION SELECT at FROM prompts)"
-    )
+    active = [
+        datetime.fromisoformat(row["at"])
+        for table, at in (("corrections", "submitted_at"), ("prompts", "at"))
+        if (row := database.row(f"SELECT {at} at FROM {table} ORDER BY number DESC LIMIT 1"))  # noqa: S608 - constants
+    ]
     last = database.row(
         "SELECT state, started_at, finished_at FROM jobs WHERE kind = 'learn' AND model = ? "
         "ORDER BY number DESC LIMIT 1",
         (model,),
     )
     assert fresh is not None
-    assert active is not None
     return Facts(
         new=fresh["n"],
         working=last is not None and last["state"] in ("queued", "running", "gating"),
-        active_at=active["at"],
+        active_at=max(active, default=None),
         learned_at=last["started_at"] if last else None,
         failed_at=last["finished_at"] if last and last["state"] in ("failed", "cancelled") else None,
     )

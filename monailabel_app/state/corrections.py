@@ -60,7 +60,8 @@ class Submission:
 class Correction:
     """A stored correction. Digests are SHA-256 of the files; ``prompts`` counts prompts given.
 
-    ``annotated`` is label -> voxel value of what was annotated, ``None`` for the whole schema.
+    ``annotated`` is label -> voxel value of what was annotated, ``None`` for the whole schema. ``number`` grows with
+    every submission, whatever the clock says.
     """
 
     id: str
@@ -77,6 +78,7 @@ class Correction:
     prompts: int
     part: Part
     annotated: dict[str, int] | None = None
+    number: int = 0
 
 
 class Corrections:

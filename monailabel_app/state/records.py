@@ -52,10 +52,16 @@ class NewVersion(BaseModel):
 
 
 class Version(NewVersion):
-    """A stored version: :class:`NewVersion` plus identity, time, and content."""
+    """A stored version: :class:`NewVersion` plus identity, time, and content.
+
+    Attributes:
+        corrections: number of the newest correction that the site had then; ``None`` where nobody noted it.
+            Unlike ``created`` it cannot run backwards when the clock is set.
+    """
 
     id: str
     model: str
     created: str
+    corrections: int | None = None
     sha256: str
     bytes: int

@@ -97,7 +97,8 @@ class SiteState:
         """The versions of one model; the store is made when the model is new."""
         with self._stores_lock:
             if model not in self._stores:
-                self._stores[model] = VersionStore(self.folder / "versions" / model, model, self._clock)
+                folder = self.folder / "versions" / model
+                self._stores[model] = VersionStore(folder, model, self._clock, self.corrections.count)
             return self._stores[model]
 
     def models(self) -> list[str]:

@@ -73,17 +73,25 @@ class VersionStore:
         folder: ``versions/<model>``, created when absent.
         model: name of the model; part of every id.
         clock: gives the time as ISO 8601.
+        corrections: gives the number of the site's newest correction; kept with every new version.
 
     Raises:
         StateError: the folder cannot be made.
     """
 
-    def __init__(self, folder: Path, model: str, clock: Callable[[], str] = utc_now) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        model: str,
+        clock: Callable[[], str] = utc_now,
+        corrections: Callable[[], int] | None = None,
+    ) -> None:
         if not _MODEL.match(model):
             raise NotFound(f"there is no model {model[:80]!r}")
         self.model = model
         self._folder = folder
         self._clock = clock
+        self._corrections = corrections
         with file_errors("the version store"):
             folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(folder / ".lock", timeout=60)  # re-entrant in a thread, exclusive between them
@@ -109,6 +117,7 @@ class VersionStore:
                 id=identifier,
                 model=self.model,
                 created=self._clock(),
+                corrections=self._corrections() if self._corrections else None,
                 sha256=digest,
                 bytes=len(data),
             )

@@ -16,7 +16,7 @@ from monailabel_app.learning.tasks.judging import CrossScores
 from monailabel_app.models.base import Progress
 from monailabel_app.state.corrections import Correction
 from monailabel_app.state.retention import lineage
-from monailabel_app.state.versions import VersionStore
+from monailabel_app.state.versions import Version, VersionStore
 
 __all__ = ["FOLDS", "cross_validate", "folds_of", "unseen"]
 
@@ -27,22 +27,31 @@ Train = Callable[[Sequence[Correction], Progress], Tensors]
 Score = Callable[[Tensors, Sequence[Correction]], dict[str, Measured]]
 
 
-def unseen(store: VersionStore, champion: str, patients: Mapping[str, str], since: Mapping[str, str]) -> set[str]:
+def unseen(
+    store: VersionStore, champion: str, patients: Mapping[str, str], corrections: Sequence[Correction]
+) -> set[str]:
     """Patients from whom neither the champion nor a version that it descends from can have learned.
 
     Args:
         store: the versions.
         champion: the one that serves.
         patients: correction id -> patient, of all corrections.
-        since: correction id -> time of submission; a version that came from elsewhere may have
-            learned from whatever had been submitted by then.
+        corrections: all of them; a version that came from elsewhere may have learned from whatever had
+            been submitted by then.
     """
     seen: set[str] = set()
     for version in lineage(store.list(), champion):
         seen |= {patients[data.correction] for data in version.data if data.correction in patients}
         if version.origin in ("federation", "import"):
-            seen |= {patients[c] for c, at in since.items() if at <= version.created}
+            seen |= {patients[c.id] for c in corrections if _was_there(c, version)}
     return set(patients.values()) - seen
+
+
+def _was_there(correction: Correction, version: Version) -> bool:
+    """Whether a correction had been submitted when a version was stored: by number, since clocks are set back."""
+    if version.corrections is None:
+        return correction.submitted_at <= version.created
+    return correction.number <= version.corrections
 
 
 def folds_of(

@@ -108,7 +108,7 @@ def _folds(bench: Workbench, store: VersionStore, champion: str, corrections: Se
     everything = bench.state.corrections.list()
     patient_of = bench.state.splits.patients()
     patients = {c.id: patient_of[c.case] for c in everything}
-    fresh = unseen(store, champion, patients, {c.id: c.submitted_at for c in everything})
+    fresh = unseen(store, champion, patients, everything)
     if len({patients[c.id] for c in corrections}) < 2:
         return []
     return folds_of([c for c in corrections if patients[c.id] in fresh], patients)

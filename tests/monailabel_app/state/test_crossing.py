@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -93,7 +95,17 @@ def test_all_cases_of_a_patient_are_held_out_together(state: SiteState, images: 
     assert folds_of(found[:2], patients) == [], "one patient cannot be left out of itself"
 
 
-def test_whoever_the_champion_may_have_learned_from_is_no_evidence(state: SiteState, images: Any) -> None:
+@pytest.mark.parametrize("years", [[2026, 2027, 2028], [2026, 1999, 2028], [2030, 2026, 2026]], ids=str)
+def test_whoever_the_champion_may_have_learned_from_is_no_evidence(
+    tmp_path: Path, images: Any, years: list[int]
+) -> None:
+    """Also where the clock is set back, or forwards, while a version arrives."""
+    year = [years[0]]
+    with SiteState(tmp_path / "state", images.studies, clock=lambda: f"{year[0]}-03-04T05:06:07.089Z") as state:
+        check_evidence(state, images, lambda now: year.__setitem__(0, years[now]))
+
+
+def check_evidence(state: SiteState, images: Any, at: Callable[[int], None]) -> None:
     store = state.versions("unet")
     base = store.ensure_base({"w": np.zeros(2, np.float32)}, "b" * 64)
 
@@ -105,12 +117,12 @@ def test_whoever_the_champion_may_have_learned_from_is_no_evidence(state: SiteSt
     first, second = corrections_of(state, images, "aA")
     learned = make(base, "learning", first)
     (third,) = corrections_of(state, images, "b")
+    at(1)
     received = make(learned.id, "federation")
+    at(2)
     (fourth,) = corrections_of(state, images, "c")
     everything = [first, second, third, fourth]
     patients = {c.id: c.case.lower() for c in everything}
-    since = {c.id: c.submitted_at for c in everything}
-    since[third.id], since[fourth.id] = "2000-01-01T00:00:00.000Z", "2999-01-01T00:00:00.000Z"
-    assert unseen(store, base, patients, since) == {"a", "b", "c"}
-    assert unseen(store, learned.id, patients, since) == {"b", "c"}
-    assert unseen(store, received.id, patients, since) == {"c"}
+    assert unseen(store, base, patients, everything) == {"a", "b", "c"}
+    assert unseen(store, learned.id, patients, everything) == {"b", "c"}
+    assert unseen(store, received.id, patients, everything) == {"c"}

@@ -74,6 +74,18 @@ def test_a_wrong_policy_is_refused(wrong: dict[str, Any]) -> None:
         Policy.model_validate(wrong)
 
 
+def test_a_clock_set_back_does_not_keep_a_site_from_being_idle(tmp_path: Path, images: Any) -> None:
+    policy, year = Policy(idle_minutes=10), [2027]
+    assert due(policy, facts(active_at=NOON + timedelta(days=400)), NOON) is not None
+    with SiteState(tmp_path / "state", images.studies, clock=lambda: f"{year[0]}-03-04T11:55:00.000Z") as state:
+        state.splits.import_split({"a": "train"})
+        images.submit(state, "a")
+        year[0] = 2026
+        images.submit(state, "a")
+        assert due(policy, facts_of(state, "unet"), NOON) is None, "somebody worked five minutes ago"
+        assert due(policy, facts_of(state, "unet"), NOON + timedelta(minutes=5)) is not None
+
+
 def test_facts_count_cases_to_train_on_that_no_learning_has_seen(state: SiteState, images: Any) -> None:
     state.splits.import_split({"a": "train", "b": "train", "v": "validation"})
     for case in "aav":
