@@ -1,7 +1,7 @@
-"""What a plan may ask for beyond a method: robust aggregation at the hub, noise at the sites.
+"""What a plan may ask for beyond a method: robust aggregation at the hub, noise at the sites, secure sums.
 
-Value objects only; the arithmetic is in :mod:`fed_backend.methods.robust` and
-:mod:`fed_backend.privacy`.
+Value objects only; the arithmetic is in :mod:`fed_backend.methods.robust`,
+:mod:`fed_backend.privacy` and :mod:`fed_backend.secure`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["PrivacySpec", "RobustSpec", "Rule"]
+__all__ = ["PrivacySpec", "RobustSpec", "Rule", "SecureSpec"]
 
 Rule = Literal["mean", "trimmed_mean", "median", "krum", "multi_krum"]
 
@@ -108,3 +108,17 @@ class PrivacySpec(_Frozen):
             f"changes clipped to norm {self.clip:g} at the site, noise of deviation {self.deviation:g} "
             f"(multiplier {self.noise:g}), delta {self.delta:g}{limit}"
         )
+
+
+class SecureSpec(_Frozen):
+    """Secure aggregation: the hub sees the sum of the updates of a round, and no single one.
+
+    Attributes:
+        fewest: updates that a sum has at least; a site takes no part in one of fewer. In a sum of two each
+            of the two would know the other's update.
+    """
+
+    fewest: int = Field(default=3, ge=3, le=1000)
+
+    def __str__(self) -> str:
+        return f"the hub sees sums of {self.fewest} updates or more, and no single one"

@@ -27,7 +27,7 @@ __all__ = ["MAX_EXAMPLES", "PayloadHeader", "Tensors", "check", "decode", "encod
 Tensors = dict[str, npt.NDArray[Any]]
 """Tensor name -> array; float32 once decoded."""
 
-Kind = Literal["global", "update", "aggregate"]
+Kind = Literal["global", "update", "aggregate", "masked"]
 
 MAX_EXAMPLES = 2**31 - 1
 _MAX_HEADER = 8 * 2**20
@@ -44,8 +44,9 @@ class PayloadHeader(BaseModel):
 
     Attributes:
         format: wire format version.
-        kind: ``global`` (where a site starts a round), ``update`` (a site's result) or
-            ``aggregate`` (what the hub offers after a round).
+        kind: ``global`` (where a site starts a round), ``update`` (a site's result),
+            ``aggregate`` (what the hub offers after a round) or ``masked`` (an update in a secure sum;
+            :mod:`fed_backend.secure.wire`).
         plan_sha256: hash of the plan that both ends hold.
         base_sha256: digest of the frozen base the tensors adapt.
         site: the site that made it, or ``hub``.

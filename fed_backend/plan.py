@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from fed_backend.defences import PrivacySpec, RobustSpec
+from fed_backend.defences import PrivacySpec, RobustSpec, SecureSpec
 from fed_backend.errors import PlanError
 
 __all__ = [
@@ -46,6 +46,7 @@ _LATER: dict[str, Any] = {
     "gate_label_floor": -1.0,
     "robust": None,
     "privacy": None,
+    "secure": None,
 }
 """Fields that the first plans did not have, with the value that says what those plans said."""
 
@@ -155,6 +156,7 @@ class Plan(_Frozen):
             the plan: method, settings and tensors vary within this list and nothing else does.
         robust: how the hub bears hostile updates, under every method of the plan.
         privacy: what each site does to its updates before they leave, under every method of the plan.
+        secure: whether the hub sees sums of updates only, under every method of the plan.
     """
 
     format: Literal["fedseg-plan/1"] = "fedseg-plan/1"
@@ -179,6 +181,7 @@ class Plan(_Frozen):
     alternatives: tuple[MethodSpec, ...] = ()
     robust: RobustSpec | None = None
     privacy: PrivacySpec | None = None
+    secure: SecureSpec | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Plan:
@@ -201,7 +204,22 @@ class Plan(_Frozen):
                 f"and quorum is {self.quorum}"
             )
         self._check_noise()
+        self._check_sums()
         return self
+
+    def _check_sums(self) -> None:
+        """What needs single updates, or other numbers than the sums are of."""
+        if self.secure is None:
+            return
+        if self.robust is not None:
+            raise ValueError(f"robust {self.robust.rule!r} looks at single updates, which secure hides from the hub")
+        if self.encoding != "float32":
+            raise ValueError(f"encoding {self.encoding!r} does not go with secure, which sends whole numbers of 64 bit")
+        if self.quorum < self.secure.fewest:
+            raise ValueError(f"secure sums have {self.secure.fewest} updates or more, and quorum is {self.quorum}")
+        needed = 8 * sum(math.prod(shape) for shape in self.adapter.values()) + 2**16
+        if needed > self.max_payload_bytes:
+            raise ValueError(f"masked updates have {needed} bytes, and max_payload_bytes is {self.max_payload_bytes}")
 
     def _check_noise(self) -> None:
         """Noise that some limit of the plan would refuse, or scale away."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fed_backend.errors import PlanError
+from fed_backend.lora import pairs
 from fed_backend.methods.base import Method, StatefulMethod, Update
-from fed_backend.methods.fedavg import FedAvg
+from fed_backend.methods.fedavg import Averaging, FedAvg
 from fed_backend.methods.fedbn import FedBN
 from fed_backend.methods.fedprox import FedProx
 from fed_backend.methods.fedsca import FedSCA
@@ -42,7 +43,7 @@ def build_method(plan: Plan) -> Method:
 
     Raises:
         PlanError: no method of that name is installed, its settings do not fit, or the plan's robust
-            aggregation does not go with it.
+            or secure aggregation does not go with it.
     """
     try:
         build = METHODS[plan.method.name]
@@ -57,7 +58,24 @@ def build_method(plan: Plan) -> Method:
             f"method {plan.method.name!r} bears no noise on its updates",
             "leave privacy out, or choose a method of models alone (fedavg, fedprox, fedbn, fedsca, pfedsam)",
         )
+    _check_sums(plan, method)
     return method
+
+
+def _check_sums(plan: Plan, method: Method) -> None:
+    """Refuse a method whose aggregate is no weighted sum of what the sites send."""
+    if plan.secure is None:
+        return
+    if not isinstance(method, Averaging):
+        raise PlanError(
+            f"method {method.name!r} needs single updates, which secure hides from the hub",
+            "leave secure out, or choose a method of one mean (fedavg, fedprox, fedbn, pfedsam)",
+        )
+    if method.products and pairs(list(method.shapes)):
+        raise PlanError(
+            f"method {method.name!r} averages LoRA pairs as products, which is no sum of what is sent",
+            "set lora_average=factors, or leave secure out",
+        )
 
 
 def check_methods(plan: Plan) -> None:
@@ -75,6 +93,8 @@ def check_methods(plan: Plan) -> None:
             )
         if plan.privacy is not None:
             raise PlanError(f"method {plan.method.name!r} sends whole models, without noise", "leave privacy out")
+        if plan.secure is not None:
+            raise PlanError(f"method {plan.method.name!r} has no hub that could see a sum", "leave secure out")
         if plan.alternatives:
             raise PlanError(
                 f"method {plan.method.name!r} has no hub, so no rounds could be started with an alternative",
