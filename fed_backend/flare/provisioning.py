@@ -38,6 +38,10 @@ HEARTBEAT_TIMEOUT_S = 20
 _HOST = re.compile(r"^(?=.{1,63}$)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$")
 _UNUSED = {"readme.txt", "system_info.ipynb", "privacy.json.sample", "log_config.json.default"}
 _RESERVED = {"server", "hub", "admin", "all", "client", "relay"}
+_INTERNAL = {
+    "internal": {"scheme": "tcp", "resources": {"host": "localhost", "connection_security": "mtls"}},
+}
+"""FLARE's processes of one member speak on loopback; by default in plain TCP, to whoever dials."""
 
 
 def provision(
@@ -266,6 +270,7 @@ def _set_policies(kit: Path, role: str) -> None:
     resources["class_allow_list"] = sorted({*CLASSES, *used})
     _write_json(kit / "local" / "resources.json", resources)
     _write_json(kit / "local" / "log_config.json", _log_config())
+    _write_json(kit / "local" / "comm_config.json", _INTERNAL)
 
 
 def _log_config() -> dict[str, Any]:

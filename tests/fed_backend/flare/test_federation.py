@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
+import socket
+import ssl
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +67,40 @@ def test_hub_and_couriers_tell_how_they_are(federation: RunningFederation) -> No
 
 def test_no_certificate_no_connection(federation: RunningFederation) -> None:
     assert mutual_tls_required(federation.kits / "sites" / "north") is True
+
+
+def reached_without_certificate(port: int) -> bool:
+    """Whether a port hears somebody on this computer who has no key of the federation, in plain TCP or in TLS."""
+    anybody = ssl.create_default_context()
+    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+    for wrap in (lambda plain: plain, anybody.wrap_socket):
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as plain:
+            try:
+                with wrap(plain) as line:
+                    line.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+                    if line.recv(1):
+                        return True
+            except OSError:  # refused in the handshake, or cut off
+                continue
+    return False
+
+
+@pytest.mark.parametrize("name", ["hub", "courier-north"])
+def test_processes_of_one_member_listen_on_loopback_and_hear_nobody_without_a_certificate(
+    federation: RunningFederation, name: str
+) -> None:
+    """FLARE's own processes, the hub's door among them; figures for monitoring are open on loopback on purpose."""
+    log = (federation.folder / f"{name}.log").read_text()
+    monitoring = int(re.findall(r"metrics: http://\S+:(\d+)/metrics", log)[-1])
+    door = load_kit(federation.kits / "hub", "hub").port
+    listening = {c.laddr for p in federation.tree(name) for c in p.net_connections("tcp") if c.status == "LISTEN"}
+    ports = {address.port for address in listening}
+    assert monitoring in ports
+    assert ports - {monitoring, door}, "where FLARE's processes of one member meet"
+    for address in listening:
+        if address.port != door:
+            assert ip_address(address.ip).is_loopback, address
+        assert reached_without_certificate(address.port) == (address.port == monitoring), address
 
 
 def test_a_member_cannot_speak_in_anothers_name(federation: RunningFederation, tmp_path: Path) -> None:
