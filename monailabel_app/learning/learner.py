@@ -15,12 +15,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import IO
 
 import monailabel_app
-from monailabel_app.errors import Conflict, Unavailable
+from monailabel_app.errors import Conflict, StateError, Unavailable
 from monailabel_app.learning.jobs import Job
 from monailabel_app.learning.schedule import Schedule
 from monailabel_app.learning.setup import LearnerSetup
@@ -35,6 +37,7 @@ _FIRST_DELAY_S = 0.2
 _LAST_DELAY_S = 30.0
 _HEALTHY_S = 20.0
 _FAILED_STARTS = 3
+_RECORD_AGAIN_S = 2.0
 _LOG_BYTES = 4 * 2**20
 
 
@@ -126,7 +129,10 @@ class Learner:
                 process.kill()
         if self._thread.is_alive():
             self._thread.join(timeout=10)
-        self._state.jobs.recover("the site was stopped")
+        try:
+            self._state.jobs.recover("the site was stopped")
+        except StateError as error:  # at its next start the site does it
+            logger.warning("the job at work cannot be recorded as interrupted: %s", error)
 
     def _supervise(self) -> None:
         delay, failed_starts = _FIRST_DELAY_S, 0
@@ -141,12 +147,22 @@ class Learner:
             logger.warning("%s; starting it again", cause)
             failed_starts = 0 if self._ready.is_set() else failed_starts + 1
             self._ready.clear()
-            self._state.jobs.recover(cause)
+            self._record(partial(self._state.jobs.recover, cause))
             if failed_starts >= _FAILED_STARTS:
-                self._give_up()
+                self._record(self._give_up)
                 failed_starts = 0
             delay = _FIRST_DELAY_S if time.monotonic() - begin > _HEALTHY_S else min(delay * 2, _LAST_DELAY_S)
             self._stopping.wait(delay)
+
+    def _record(self, write: Callable[[], object]) -> None:
+        """Write to the records; where these cannot be written (a full disk), as soon as they can."""
+        while not self._stopping.is_set():
+            try:
+                write()
+                return
+            except StateError as error:
+                logger.warning("the end of a job cannot be recorded yet: %s", error)
+                self._stopping.wait(_RECORD_AGAIN_S)
 
     def _live_once(self) -> str:
         """Spawn the process and follow it to its end; returns how it ended."""

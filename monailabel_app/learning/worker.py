@@ -19,6 +19,8 @@ import secrets
 import signal
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import TextIO
@@ -50,6 +52,7 @@ _OPTIONAL = (
     "tifffile",
     "transformers",
 )
+_RECORD_AGAIN_S = 2.0
 _IDLE_S = 5.0  # a lost wake-up delays a job by this much at most
 
 
@@ -94,7 +97,7 @@ def _serve(folder: Path, setup: LearnerSetup, wake: threading.Event, replies: Te
     bench.prepare()
     _say(replies, "ready")
     while True:
-        job = state.jobs.claim()
+        job = _claim(state.jobs)
         if job is None:
             if not _use_idle_time(bench, wake):
                 wake.wait(_IDLE_S)
@@ -124,21 +127,41 @@ def _run(bench: object, jobs: Jobs, job: Job) -> None:
     assert isinstance(bench, Workbench)
     try:
         result, message = run_job(bench, job)
-        jobs.finish(job.number, result, message)
     except FedSegError as error:
         logger.info("job %s ended: %s", job.id, type(error).__name__)
-        jobs.fail(job.number, error)
+        cause = error
     except Exception as error:
         reference = secrets.token_hex(4)
         logger.exception("job %s failed, reference %s", job.id, reference)
         what = "ran out of memory" if isinstance(error, MemoryError) else "failed unexpectedly"
-        jobs.fail(
-            job.number,
-            StateError(
-                f"the learner {what} (reference {reference})",
-                "try again; if it stays, learner.log in the state folder has the cause",
-            ),
+        cause = StateError(
+            f"the learner {what} (reference {reference})",
+            "try again; if it stays, learner.log in the state folder has the cause",
         )
+    else:
+        _record(lambda: jobs.finish(job.number, result, message))
+        return
+    _record(lambda: jobs.fail(job.number, cause))
+
+
+def _claim(jobs: Jobs) -> Job | None:
+    """The next job; none while the records cannot be written."""
+    try:
+        return jobs.claim()
+    except StateError as error:
+        logger.warning("no job can be taken: %s", error)
+        return None
+
+
+def _record(write: Callable[[], None]) -> None:
+    """Record how a job ended; on a full disk, as soon as there is space. The server's end ends this process."""
+    while True:
+        try:
+            write()
+            return
+        except StateError as error:
+            logger.warning("the end of a job cannot be recorded yet: %s", error)
+            time.sleep(_RECORD_AGAIN_S)
 
 
 def _import_monai_alone() -> None:
