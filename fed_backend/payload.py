@@ -7,22 +7,36 @@ ever unpickled, and torch is not imported: the hub and the couriers stay light.
 
 from __future__ import annotations
 
+import errno
 import json
-import struct
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError, deserialize
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import save, save_file
 
 from fed_backend.encoding import dequantised, quantised
 from fed_backend.errors import PayloadError
 from fed_backend.plan import Plan
+from fed_backend.tensor_file import Data, head, opened, size
 
-__all__ = ["MAX_EXAMPLES", "PayloadHeader", "Tensors", "check", "decode", "encode", "encode_update", "read_header"]
+__all__ = [
+    "MAX_EXAMPLES",
+    "PayloadHeader",
+    "Tensors",
+    "check",
+    "decode",
+    "encode",
+    "encode_update",
+    "read_header",
+    "write",
+]
 
 Tensors = dict[str, npt.NDArray[Any]]
 """Tensor name -> array; float32 once decoded."""
@@ -30,13 +44,6 @@ Tensors = dict[str, npt.NDArray[Any]]
 Kind = Literal["global", "update", "aggregate", "masked"]
 
 MAX_EXAMPLES = 2**31 - 1
-_MAX_HEADER = 8 * 2**20
-_DTYPES: dict[str, np.dtype[Any]] = {
-    "F32": np.dtype("<f4"),
-    "F16": np.dtype("<f2"),
-    "BF16": np.dtype("<u2"),
-    "I8": np.dtype("i1"),
-}
 
 
 class PayloadHeader(BaseModel):
@@ -98,6 +105,38 @@ def encode(
     Raises:
         PayloadError: a value that float16 cannot hold.
     """
+    return save(_arrays(header, tensors, half, exact), metadata=_metadata(header))
+
+
+def write(
+    path: Path,
+    header: PayloadHeader,
+    tensors: Mapping[str, npt.NDArray[Any]],
+    *,
+    half: bool = False,
+    exact: tuple[str, ...] = (),
+) -> None:
+    """:func:`encode` into a file, without a second copy of the tensors in memory.
+
+    Raises:
+        PayloadError: a value that float16 cannot hold.
+        OSError: the file cannot be written.
+    """
+    try:
+        save_file(_arrays(header, tensors, half, exact), path, metadata=_metadata(header))
+    except SafetensorError as error:  # the library tells the system's error in words
+        code = re.search(r"os error (\d+)", str(error))
+        number = int(code[1]) if code else errno.EIO
+        raise OSError(number, os.strerror(number)) from None
+
+
+def _metadata(header: PayloadHeader) -> dict[str, str]:
+    return {"fedseg": json.dumps(header.as_json(), sort_keys=True)}
+
+
+def _arrays(
+    header: PayloadHeader, tensors: Mapping[str, npt.NDArray[Any]], half: bool, exact: tuple[str, ...]
+) -> dict[str, npt.NDArray[Any]]:
     arrays: dict[str, npt.NDArray[Any]] = {}
     for name in sorted(tensors):
         dtype = "i1" if name in header.scales else "<f2" if half and not name.startswith(exact) else "<f4"
@@ -105,7 +144,7 @@ def encode(
             arrays[name] = np.ascontiguousarray(tensors[name], dtype=dtype)
         if dtype == "<f2" and np.isinf(arrays[name]).any() and np.isfinite(tensors[name]).all():
             raise PayloadError(f"tensor {name!r} holds a value above 65504, which float16 cannot", "send float32")
-    return save(arrays, metadata={"fedseg": json.dumps(header.as_json(), sort_keys=True)})
+    return arrays
 
 
 def encode_update(
@@ -133,20 +172,15 @@ def encode_update(
     return encode(header.model_copy(update={"scales": scales}), {**tensors, **steps}), lost
 
 
-def read_header(data: bytes) -> PayloadHeader:
+def read_header(data: Data) -> PayloadHeader:
     """Read the header of a payload without touching its tensors.
 
     Raises:
         PayloadError: the bytes are no payload of this format.
     """
     hint = "the sender must use a matching version of fedseg"
-    if len(data) < 8:
-        raise PayloadError(f"payload of {len(data)} bytes is too short to be a safetensors file", hint)
-    (length,) = struct.unpack("<Q", data[:8])
-    if length > min(_MAX_HEADER, len(data) - 8):
-        raise PayloadError(f"payload announces a header of {length} bytes, more than it holds", hint)
     try:
-        metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+        metadata = json.loads(head(data)).get("__metadata__", {})
         return PayloadHeader.model_validate_json(metadata["fedseg"])
     except ValidationError as error:
         names = ", ".join(".".join(map(str, e["loc"])) or "header" for e in error.errors(include_url=False))
@@ -155,12 +189,15 @@ def read_header(data: bytes) -> PayloadHeader:
         raise PayloadError("payload has no fedseg header", hint) from None
 
 
-def decode(data: bytes, start: Tensors | None = None) -> tuple[PayloadHeader, Tensors]:
+def decode(
+    data: Data, start: Tensors | None = None, names: Collection[str] | None = None
+) -> tuple[PayloadHeader, Tensors]:
     """Read header and tensors; every tensor comes back as float32.
 
     Args:
         data: the payload.
         start: what differences are taken from: the tensors of the payload that training started from.
+        names: the tensors to read, of those that it holds; ``None`` reads all.
 
     Raises:
         PayloadError: malformed, a dtype other than float32, float16, bfloat16 or int8, or differences
@@ -168,22 +205,14 @@ def decode(data: bytes, start: Tensors | None = None) -> tuple[PayloadHeader, Te
     """
     header = read_header(data)
     try:
-        entries = deserialize(data)  # type: ignore[no-untyped-call]
+        with opened(data) as found:
+            tensors = {name: found[name] for name in found if names is None or name in names}
     except (SafetensorError, ValueError) as error:
         raise PayloadError(
             f"payload from {header.site!r} is malformed: {error}", "ask the site to send it again"
         ) from None
-    tensors: Tensors = {}
-    for name, entry in entries:
-        dtype = _DTYPES.get(entry["dtype"])
-        if dtype is None:
-            raise PayloadError(
-                f"tensor {name!r} has dtype {entry['dtype']}", "payloads hold float32, float16, bfloat16 or int8"
-            )
-        raw = np.frombuffer(entry["data"], dtype=dtype).reshape(entry["shape"])
-        if entry["dtype"] == "BF16":  # the upper half of a float32
-            raw = (raw.astype("<u4") << 16).view("<f4")
-        tensors[name] = raw.astype(np.float32)
+    if header.scales and names is not None:
+        header = header.model_copy(update={"scales": {n: s for n, s in header.scales.items() if n in names}})
     return header, _summed(header, tensors, start or {})
 
 
@@ -202,7 +231,7 @@ def _summed(header: PayloadHeader, tensors: Tensors, start: Tensors) -> Tensors:
 
 
 def check(
-    data: bytes,
+    data: Data,
     plan: Plan,
     *,
     kind: Kind,
@@ -232,9 +261,9 @@ def check(
     Raises:
         PayloadError: naming the first thing that does not fit.
     """
-    if len(data) > plan.max_payload_bytes:
+    if (length := size(data)) > plan.max_payload_bytes:
         raise PayloadError(
-            f"payload has {len(data)} bytes; the plan allows {plan.max_payload_bytes}",
+            f"payload has {length} bytes; the plan allows {plan.max_payload_bytes}",
             "raise max_payload_bytes in the plan if this size is intended",
         )
     header = read_header(data)

@@ -20,6 +20,7 @@ from fed_backend.errors import FederationError, FedSegError
 from fed_backend.flare.aggregator import Aggregator
 from fed_backend.flare.checkpoint import CheckpointStore
 from fed_backend.plan import Plan
+from fed_backend.tensor_file import whole
 
 __all__ = ["SimulatedRound", "SimulatedSite", "simulate"]
 
@@ -118,7 +119,7 @@ def _round(
     done, began = SimulatedRound(number), time.perf_counter()
 
     def train(name: str) -> tuple[str, str, str]:
-        begun = aggregator.begin(run, number, last.get(name))
+        begun = whole(aggregator.begin(run, number, last.get(name)))
         done.bytes_down[name] = len(begun)
         try:
             update = present[name].train(begun)
@@ -140,9 +141,9 @@ def _round(
     except ValueError as error:
         raise FederationError(f"the updates of round {number + 1} cannot be combined: {error}") from None
     aggregating = time.perf_counter() - aggregated
-    offers = combined.offers
+    offers = {name: whole(data) for name, data in combined.offers.items()}
     if combined.for_all is not None:
-        last.update(dict.fromkeys(members, combined.for_all))
+        last.update(dict.fromkeys(members, whole(combined.for_all)))
     last.update(offers)
     store.clear()
 

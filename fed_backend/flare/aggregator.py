@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
@@ -13,6 +14,7 @@ from fed_backend.flare.round_payloads import Combined, aggregate_payloads, check
 from fed_backend.methods import StatefulMethod, build_method, exact_of
 from fed_backend.payload import Tensors, decode
 from fed_backend.plan import Plan
+from fed_backend.tensor_file import Data
 
 __all__ = ["Aggregator"]
 
@@ -75,11 +77,11 @@ class Aggregator:
         """What the next round depends on, as a safetensors file; empty for a method without memory."""
         return save(self._method.state()) if isinstance(self._method, StatefulMethod) else b""
 
-    def begin(self, run: str, round_: int, last: bytes | None) -> bytes:
+    def begin(self, run: str, round_: int, last: Data | None, folder: Path | None = None) -> Data:
         """Where a site begins a round: at the last aggregate for it, or ``None`` at its base adapter."""
-        return global_payload(self._plan, run, round_, last, exact_of(self._method))
+        return global_payload(self._plan, run, round_, last, exact_of(self._method), folder)
 
-    def check(self, data: bytes, site: str, run: str, round_: int, begun: bytes) -> None:
+    def check(self, data: Data, site: str, run: str, round_: int, begun: Data) -> None:
         """Refuse an update that is not what ``site`` was asked for with ``begun``.
 
         Raises:
@@ -87,7 +89,14 @@ class Aggregator:
         """
         check_update(data, self._plan, self._method.shared_keys(), site, run, round_, begun, self._begun)
 
-    def combine(self, run: str, round_: int, updates: Mapping[str, bytes], begun: Mapping[str, bytes]) -> Combined:
+    def combine(
+        self,
+        run: str,
+        round_: int,
+        updates: Mapping[str, Data],
+        begun: Mapping[str, Data],
+        folder: Path | None = None,
+    ) -> Combined:
         """What a round comes to; see :func:`~fed_backend.flare.round_payloads.aggregate_payloads`.
 
         Raises:
@@ -95,7 +104,7 @@ class Aggregator:
         """
         before = self.state()
         try:
-            return aggregate_payloads(self._plan, self._method, run, round_, updates, begun, self._begun)
+            return aggregate_payloads(self._plan, self._method, run, round_, updates, begun, self._begun, folder)
         except BaseException:
             self.restore(before)
             raise

@@ -7,9 +7,11 @@ Nothing here depends on the time: equal payloads give equal files.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -18,6 +20,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from fed_backend.errors import FederationError
 from fed_backend.flare.run_state import Run
+from fed_backend.tensor_file import Data, digest
 
 __all__ = ["Checkpoint", "CheckpointStore"]
 
@@ -87,40 +90,66 @@ class Checkpoint(BaseModel):
 
 
 class CheckpointStore:
-    """Checkpoints in a folder of their own."""
+    """Checkpoints in a folder of their own.
+
+    Attributes:
+        scratch: a folder for payloads that are being made; empty at the beginning.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._payloads = folder / "payloads"
         self._payloads.mkdir(parents=True, exist_ok=True)
+        self.scratch = folder / "scratch"
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        self.scratch.mkdir()
+        self._whole: set[str] = set()
 
-    def put(self, data: bytes) -> str:
-        """Store a payload; returns its sha256."""
-        digest = hashlib.sha256(data).hexdigest()
-        path = self._payloads / digest
-        if not path.exists():
+    def put(self, data: Data) -> str:
+        """Store a payload; returns its sha256. A file is moved here, so it must lie on the same disk."""
+        name = digest(data)
+        path = self._payloads / name
+        if name in self._whole and path.exists():
+            if isinstance(data, Path):
+                data.unlink()
+        elif isinstance(data, Path):
+            _move(data, path)
+        else:
             _write_atomic(path, data)
-        return digest
+        self._whole.add(name)
+        return name
 
-    def get(self, digest: str) -> bytes:
+    def get(self, name: str) -> bytes:
         """Read a payload back.
 
         Raises:
             FederationError: it is missing or its bytes changed.
         """
-        try:
-            data = (self._payloads / digest).read_bytes()
-        except OSError:
-            data = b""
-        if hashlib.sha256(data).hexdigest() != digest:
-            raise FederationError(
-                f"payload {digest[:12]}… of the hub's checkpoint is missing or damaged",
-                "restore the hub's state folder from a backup, or move it away to begin anew",
-            )
+        data = b""
+        with contextlib.suppress(OSError):
+            data = (self._payloads / name).read_bytes()
+        if hashlib.sha256(data).hexdigest() != name:
+            raise _damaged(name)
         return data
 
-    def view(self, digests: Mapping[str, str]) -> Mapping[str, bytes]:
-        """Stored payloads by the names of ``digests``, each read when it is asked for."""
+    def path(self, name: str) -> Path:
+        """The file of a payload; looked through once in the life of this process.
+
+        Raises:
+            FederationError: it is missing or its bytes changed.
+        """
+        path = self._payloads / name
+        try:
+            if name not in self._whole and digest(path) != name:
+                raise _damaged(name)
+            path.stat()
+        except OSError:
+            raise _damaged(name) from None
+        self._whole.add(name)
+        return path
+
+    def view(self, digests: Mapping[str, str]) -> Mapping[str, Path]:
+        """Files of stored payloads by the names of ``digests``."""
         return _View(self, digests)
 
     def save(self, checkpoint: Checkpoint) -> None:
@@ -159,18 +188,31 @@ class CheckpointStore:
         return self._payloads.iterdir()
 
 
-class _View(Mapping[str, bytes]):
+class _View(Mapping[str, Path]):
     def __init__(self, store: CheckpointStore, digests: Mapping[str, str]) -> None:
         self._store, self._digests = store, dict(digests)
 
-    def __getitem__(self, name: str) -> bytes:
-        return self._store.get(self._digests[name])
+    def __getitem__(self, name: str) -> Path:
+        return self._store.path(self._digests[name])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._digests)
 
     def __len__(self) -> int:
         return len(self._digests)
+
+
+def _damaged(name: str) -> FederationError:
+    return FederationError(
+        f"payload {name[:12]}… of the hub's checkpoint is missing or damaged",
+        "restore the hub's state folder from a backup, or move it away to begin anew",
+    )
+
+
+def _move(source: Path, path: Path) -> None:
+    _sync(source)
+    os.replace(source, path)
+    _sync(path.parent)
 
 
 def _write_atomic(path: Path, data: bytes) -> None:
@@ -184,8 +226,13 @@ def _write_atomic(path: Path, data: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Make sure that a file, or the names in a folder, outlast a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)

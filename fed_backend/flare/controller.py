@@ -23,6 +23,7 @@ from fed_backend.flare.coordinator import Coordinator
 from fed_backend.flare.engine import Link
 from fed_backend.flare.kit import DRAIN, JOB_STATE, Kit, hold, load_kit, write_json_atomic
 from fed_backend.flare.messages import Message
+from fed_backend.flare.pieces import Spool
 from fed_backend.gossip.relay import Switchboard
 from fed_backend.methods import GOSSIP
 
@@ -68,18 +69,20 @@ class RoundsController(Controller):  # type: ignore[misc]  # FLARE has no types
 
     def _serve(self, kit: Kit, link: Link, job_id: str, aborted: Callable[[], bool]) -> None:
         coordinator: Coordinator | Switchboard
+        spool: Spool | None = None
         if kit.plan.method.name in GOSSIP:
             coordinator = Switchboard(kit.plan.sha256, kit.members())
         else:
             store = CheckpointStore(kit.folder / "state")
             coordinator = Coordinator(kit.plan, kit.members(), Outbox(link), store, start=kit.start())
+            spool = Spool(kit.folder / "state" / "incoming", kit.plan.max_payload_bytes, coordinator.has)
         lock = threading.Lock()
 
         def receive(site: str, message: Message) -> dict[str, Any]:
             with lock:
                 return coordinator.receive(site, message)
 
-        link.listen(receive)
+        link.listen(receive, spool=spool)
         reported, members = 0.0, kit.members()
         while not aborted():
             coordinator.draining = (kit.run / DRAIN).exists()

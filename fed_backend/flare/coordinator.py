@@ -32,6 +32,7 @@ from fed_backend.flare.messages import Message, Transport, Verdict
 from fed_backend.flare.run_state import REASON_CHARS, Measured, RoundRecord, Run, SiteStatus
 from fed_backend.flare.verdicts import judge
 from fed_backend.plan import Plan
+from fed_backend.tensor_file import Data, size
 
 __all__ = ["Coordinator"]
 
@@ -106,6 +107,10 @@ class Coordinator:
         """Members whose courier is heard of."""
         return [site for site in self._presence.living(self._clock()) if site in self._sites]
 
+    def has(self, site: str) -> bool:
+        """Whether a site is a member; may be asked at any time."""
+        return site in self._sites
+
     def admit(self, sites: Sequence[str]) -> None:
         """Change the members: who is new takes part from the next round on; who is gone is not heard any more."""
         self._sites = sorted(sites)
@@ -137,8 +142,8 @@ class Coordinator:
     def tick(self) -> None:
         """Do what time demands; call it several times a second."""
         run = self._run
-        if self.draining and self._exchange is None:
-            self.drained = True
+        if self.draining and (self._exchange is None or self._exchange.short(self._plan.quorum)):
+            self.drained = True  # who fell silent may have come back, and be waiting for the job that comes next
         if run and run.active and not self.drained:
             try:
                 if self._exchange is None:
@@ -202,6 +207,8 @@ class Coordinator:
         )
         if new and self._run:
             self._transport.post(site, Message("status", {"round": self._run.as_json()}))
+        if self._exchange and not refused and self._exchange.returned(site):
+            self._show_return(site)
         self._follow(site)
         return {"ok": not refused, "detail": refused}
 
@@ -234,8 +241,8 @@ class Coordinator:
             exchange.accept(site)
             self._changed()
 
-    def _take_update(self, exchange: Exchange, site: str, data: bytes) -> None:
-        run = self._run
+    def _take_update(self, exchange: Exchange, site: str, data: Data) -> None:
+        run, length = self._run, size(data)
         assert run is not None
         try:
             self._aggregator.check(data, site, run.id, run.round, exchange.bodies[site])
@@ -244,7 +251,7 @@ class Coordinator:
             logger.warning("the update of %s is not taken: %s", site, error)
             self._fail_site(site, _plain(error))
             return
-        self._measured.bytes_up[site] = len(data)
+        self._measured.bytes_up[site] = length
         exchange.accept(site)
         run.sites[site] = SiteStatus(state="sending", progress=1.0)
         self._changed(save=True)
@@ -263,6 +270,16 @@ class Coordinator:
             status.state = "failed"
         self._changed()
 
+    def _show_return(self, site: str) -> None:
+        run = self._run
+        assert run is not None
+        logger.info("%s is heard again", site)
+        status = run.sites[site]
+        status.reason = ""
+        if status.state == "failed":
+            status.state = "waiting"
+        self._changed()
+
     # --- rounds ----------------------------------------------------------------------------
 
     def _begin(self) -> None:
@@ -274,7 +291,7 @@ class Coordinator:
             self._end("failed", f"round {run.round + 1} was interrupted {self._timing.attempts} times at the hub")
             return
         run.state = "running"
-        arrived = {site: len(self._store.get(digest)) for site, digest in self._saved.updates.items()}
+        arrived = {site: size(path) for site, path in self._store.view(self._saved.updates).items()}
         self._measured = Measured(self._clock(), bytes_up=arrived)
         if self._saved.phase == "offer":
             self._offer()
@@ -282,21 +299,25 @@ class Coordinator:
         if self._saved.phase == "rest":
             self._saved.updates = {}
             ready = [site for site in self._sites if run.round == 0 or self._saved.last_for(site)]
-            self._saved.globals = {site: self._store.put(self._beginning(site)) for site in ready}
+            self._saved.globals = self._beginnings(ready)
             run.sites = {site: SiteStatus.beginning(site in ready) for site in self._sites}
         self._saved.phase = "train"
-        bodies = {site: self._store.get(digest) for site, digest in self._saved.globals.items()}
-        self._exchange = self._new_exchange("train", bodies)
+        self._exchange = self._new_exchange("train", dict(self._store.view(self._saved.globals)))
         for site in self._saved.updates:
             self._exchange.accept(site)
         self._changed(save=True)
 
-    def _beginning(self, site: str) -> bytes:
-        run, last = self._run, self._saved.last_for(site)
+    def _beginnings(self, sites: Sequence[str]) -> dict[str, str]:
+        """Site -> digest of what its training starts from; made once for all that go on from the same."""
+        run = self._run
         assert run is not None
-        return self._aggregator.begin(run.id, run.round, self._store.get(last) if last else None)
+        made: dict[str, str] = {}
+        for last in {self._saved.last_for(site) for site in sites}:
+            path = self._store.path(last) if last else None
+            made[last] = self._store.put(self._aggregator.begin(run.id, run.round, path, self._store.scratch))
+        return {site: made[self._saved.last_for(site)] for site in sites}
 
-    def _new_exchange(self, topic: str, bodies: Mapping[str, bytes]) -> Exchange:
+    def _new_exchange(self, topic: str, bodies: Mapping[str, Data]) -> Exchange:
         run = self._run
         assert run is not None
         task = f"{run.id}/{run.round}/{topic}"
@@ -306,7 +327,7 @@ class Coordinator:
         now = self._clock()
         for site in exchange.due(now, self._presence):
             fields = {"task": exchange.task, "deadline_s": exchange.remaining_s(now)}
-            self._measured.sent(site, len(exchange.bodies[site]))
+            self._measured.sent(site, size(exchange.bodies[site]))
             self._transport.post(site, Message(exchange.topic, fields, exchange.bodies[site]))
         for site, reason in exchange.expire(now, self._presence).items():
             logger.warning("%s: %s of %s", site, reason, exchange.task)
@@ -314,10 +335,10 @@ class Coordinator:
         if exchange.topic == "offer":
             if exchange.complete:
                 self._finish_round()
-        elif exchange.reachable(exchange.bodies) < self._plan.quorum:
+        elif exchange.hopeless(now, self._plan.quorum):
             assert self._run is not None
             self._end("failed", exchange.shortage(self._run.round, self._plan.quorum))
-        elif exchange.complete:
+        elif exchange.complete and not exchange.short(self._plan.quorum):
             self._aggregate()
 
     def _aggregate(self) -> None:
@@ -325,13 +346,14 @@ class Coordinator:
         assert run is not None
         updates, begun = self._store.view(self._saved.updates), self._store.view(self._saved.globals)
         try:
-            combined = self._aggregator.combine(run.id, run.round, updates, begun)
+            combined = self._aggregator.combine(run.id, run.round, updates, begun, self._store.scratch)
         except (FedSegError, ValueError) as error:
             self._end("failed", f"the updates of round {run.round + 1} cannot be combined: {error}")
             return
+        kept = {data: self._store.put(data) for data in dict.fromkeys(combined.offers.values())}
         if combined.for_all is not None:
-            self._saved.adapters = dict.fromkeys(self._sites, self._store.put(combined.for_all))
-        self._saved.adapters |= {site: self._store.put(data) for site, data in combined.offers.items()}
+            self._saved.adapters = dict.fromkeys(self._sites, kept[combined.for_all])
+        self._saved.adapters |= {site: kept[data] for site, data in combined.offers.items()}
         memory = self._aggregator.state()  # in the same record as the aggregate: never one without the other
         self._saved.state = self._store.put(memory) if memory else ""
         for site in combined.offers:
@@ -341,8 +363,8 @@ class Coordinator:
         self._offer()
 
     def _offer(self) -> None:
-        bodies = {site: self._store.get(self._saved.adapters[site]) for site in self._saved.updates}
-        self._exchange = self._new_exchange("offer", bodies)
+        offers = {site: self._saved.adapters[site] for site in self._saved.updates}
+        self._exchange = self._new_exchange("offer", dict(self._store.view(offers)))
         self._changed(save=True)
 
     def _finish_round(self) -> None:

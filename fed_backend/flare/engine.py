@@ -24,6 +24,7 @@ from typing import Any
 from fed_backend.errors import FederationError
 from fed_backend.flare.kit import CONTROLLER, EXECUTOR, SUPERVISOR_NAME, Kit, write_json_atomic
 from fed_backend.flare.messages import Message
+from fed_backend.flare.pieces import BODY, PIECE, Spool, send
 
 __all__ = ["Administration", "Link", "Overview", "client_command", "place_storage", "server_command", "write_job"]
 
@@ -106,12 +107,17 @@ class Link:
         self._job_id: str = fl_ctx.get_job_id()
 
     def listen(
-        self, handler: Callable[[str, Message], dict[str, Any]], *, claimed: frozenset[str] = frozenset()
+        self,
+        handler: Callable[[str, Message], dict[str, Any]],
+        *,
+        spool: Spool | None = None,
+        claimed: frozenset[str] = frozenset(),
     ) -> None:
         """Let ``handler(sender, message)`` answer every message; it runs in FLARE's threads.
 
         Args:
             handler: takes each message with the member that sent it, as its certificate names it.
+            spool: takes bodies that come in pieces; without it there are none.
             claimed: topics whose sender is only what the message claims. The server verifies what is
                 sent to it, not what one site sends to another: there the body must prove itself.
         """
@@ -121,7 +127,7 @@ class Link:
         def on_request(request: Any) -> Any:
             message = _unpack(str(request.get_header(MessageHeaderKey.TOPIC)), request.payload)
             sender = _origin(request) if message.topic in claimed else _sender(request)
-            answer = handler(sender, message)
+            answer = _spooled(spool, sender, message, handler) if spool else handler(sender, message)
             return CellMessage({MessageHeaderKey.RETURN_CODE: ReturnCode.OK}, {"fields": json.dumps(answer)})
 
         self._cell.register_request_cb(channel=_CHANNEL, topic="*", cb=on_request)
@@ -132,7 +138,13 @@ class Link:
         Args:
             member: name of a site, or :data:`HUB_CELL`.
             message: what to say. The time to wait grows with its body.
+
+        Raises:
+            OSError: its body is a file that cannot be read.
         """
+        return send(lambda part, count: self._ask(member, part, count), message)
+
+    def _ask(self, member: str, message: Message, count: float) -> dict[str, Any] | None:
         from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey, ReturnCode
         from nvflare.fuel.f3.message import Message as CellMessage
 
@@ -142,7 +154,7 @@ class Link:
             topic=message.topic,
             target=f"{member}.{self._job_id}",
             request=CellMessage(payload=payload),
-            timeout=_SMALL_TIMEOUT_S + _SECONDS_PER_MIB * len(message.body) / 2**20,
+            timeout=_SMALL_TIMEOUT_S + _SECONDS_PER_MIB * count / 2**20,
             optional=True,
         )
         if reply is None or reply.get_header(MessageHeaderKey.RETURN_CODE) != ReturnCode.OK:
@@ -151,6 +163,23 @@ class Link:
             return None
         answer = json.loads(reply.payload["fields"])
         return answer if isinstance(answer, dict) else None
+
+
+def _spooled(
+    spool: Spool, sender: str, message: Message, handler: Callable[[str, Message], dict[str, Any]]
+) -> dict[str, Any]:
+    """What ``handler`` answers, once the body is there."""
+    if message.topic == PIECE:
+        return spool.take(sender, message)
+    if BODY not in message.fields:
+        return handler(sender, message)
+    if (complete := spool.claim(sender, message)) is None:
+        raise FederationError(f"the body of a {message.topic} message of {sender!r} did not arrive whole")
+    try:
+        return handler(sender, complete)
+    finally:
+        if isinstance(complete.body, Path):
+            complete.body.unlink(missing_ok=True)
 
 
 def _unpack(topic: str, payload: Any) -> Message:

@@ -2,13 +2,15 @@
 
 Pure: the time comes in with every call. A message to a site may get lost and a site may vanish, so
 an exchange repeats what a site does not mention in its beats and gives up on a site that is
-absent, silent, or late.
+absent, silent, or late. One that was given up on for its silence is asked again when it is heard.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+
+from fed_backend.tensor_file import Data
 
 __all__ = ["Exchange", "Presence", "Timing"]
 
@@ -21,12 +23,15 @@ class Timing:
         alive_s: a site without a beat for this long counts as gone.
         join_s: how long a round waits for a member that is not connected.
         repeat_s: after this long an unacknowledged request is sent again.
+        patience_s: how long a round without a quorum waits for sites that fell silent, as all of them do when it
+            is the hub's own line that broke.
         attempts: how often a round is begun again after a fault of the hub before its run fails.
     """
 
     alive_s: float = 12.0
     join_s: float = 15.0
     repeat_s: float = 5.0
+    patience_s: float = 60.0
     attempts: int = 3
 
 
@@ -89,13 +94,15 @@ class Exchange:
 
     topic: str
     task: str
-    bodies: Mapping[str, bytes]
+    bodies: Mapping[str, Data]
     started: float
     deadline_s: float
     timing: Timing
     answered: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
     _posted: dict[str, float] = field(default_factory=dict)
+    _silent: set[str] = field(default_factory=set)
+    _short_since: float | None = None
 
     @property
     def open(self) -> list[str]:
@@ -127,7 +134,32 @@ class Exchange:
         """Give up on sites that are absent, silent, refused or late; returns the new failures."""
         new = {site: reason for site in self.open if (reason := self._lost(site, now, presence))}
         self.failed.update(new)
+        heard = {site for site in new if presence.alive(site, now)}
+        self._silent |= new.keys() - heard
         return new
+
+    def returned(self, site: str) -> bool:
+        """Ask a site again that was given up on for its silence; whether it was."""
+        if site not in self._silent:
+            return False
+        self._silent.discard(site)
+        self._posted.pop(site, None)
+        del self.failed[site]
+        return True
+
+    def short(self, quorum: int) -> bool:
+        """Whether fewer sites than ``quorum`` answered or still may."""
+        return self.reachable(self.bodies) < quorum
+
+    def hopeless(self, now: float, quorum: int) -> bool:
+        """Whether the quorum cannot be reached any more, or has been out of reach for too long."""
+        if not self.short(quorum):
+            self._short_since = None
+            return False
+        if self._short_since is None:
+            self._short_since = now
+        may_return = self.reachable(self.bodies) + len(self._silent) >= quorum and now - self.started < self.deadline_s
+        return not may_return or now - self._short_since >= self.timing.patience_s
 
     def _lost(self, site: str, now: float, presence: Presence) -> str:
         if refusal := presence.refusal(site):
@@ -143,10 +175,12 @@ class Exchange:
     def accept(self, site: str) -> None:
         """Note an answer; one that comes before the exchange ends revives a site given up on."""
         self.failed.pop(site, None)
+        self._silent.discard(site)
         self.answered.add(site)
 
     def fail(self, site: str, reason: str) -> None:
         self.answered.discard(site)
+        self._silent.discard(site)
         self.failed[site] = reason
 
     def shortage(self, round_: int, quorum: int) -> str:

@@ -17,6 +17,7 @@ from fed_backend.flare.child import watch_parent
 from fed_backend.flare.engine import HUB_CELL, Link
 from fed_backend.flare.kit import COURIER_CONFIG, COURIER_READY, load_kit, write_json_atomic
 from fed_backend.flare.messages import Message
+from fed_backend.flare.pieces import Spool
 from fed_backend.flare.session import CourierSession
 from fed_backend.flare.site_client import SiteClient, token_reader
 from fed_backend.gossip.relay_end import RelayEnd
@@ -65,8 +66,13 @@ class CourierExecutor(Executor):  # type: ignore[misc]  # FLARE has no types
         def on_ready() -> None:
             write_json_atomic(ready, {"job": job_id})
 
-        session = CourierSession(site, _HubLine(link), kit.plan.sha256, on_ready)
-        link.listen(lambda sender, message: session.receive(message) if sender == HUB_CELL else {"ok": False})
+        session = CourierSession(site, _HubLine(link), kit.plan.sha256, on_ready, kit.run / "tasks")
+        spool = Spool(kit.run / "incoming", kit.plan.max_payload_bytes, lambda sender: sender == HUB_CELL)
+
+        def receive(sender: str, message: Message) -> dict[str, Any]:
+            return session.receive(message) if sender == HUB_CELL else {"ok": False}
+
+        link.listen(receive, spool=spool)
         session.start()
         self._session = session
 

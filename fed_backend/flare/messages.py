@@ -28,6 +28,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from fed_backend.tensor_file import Data
+
 __all__ = ["BEAT_S", "Message", "Transport", "Verdict"]
 
 BEAT_S = 1.0
@@ -36,11 +38,15 @@ BEAT_S = 1.0
 
 @dataclass(frozen=True)
 class Message:
-    """One message: a topic, JSON fields, and a payload carried as bytes."""
+    """One message: a topic, JSON fields, and a payload.
+
+    A body that is a file is carried in pieces (:mod:`.pieces`). The file that came with a received message
+    is gone once its handler returns: move what is to be kept.
+    """
 
     topic: str
     fields: Mapping[str, Any] = field(default_factory=dict)
-    body: bytes = b""
+    body: Data = b""
 
 
 @dataclass(frozen=True)

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from fed_backend.errors import PayloadError, ReplayError
 from fed_backend.methods import Method, Update, exact_of
 from fed_backend.methods.fedavg import Averaging
+from fed_backend.methods.mixing import parts_of
 from fed_backend.methods.robust import change, clipped, robust_mean
-from fed_backend.payload import MAX_EXAMPLES, Kind, PayloadHeader, Tensors, check, decode, encode, read_header
+from fed_backend.payload import MAX_EXAMPLES, Kind, PayloadHeader, Tensors, check, decode, encode, read_header, write
 from fed_backend.plan import Plan
+from fed_backend.tensor_file import Data, digest
 
 __all__ = ["HUB", "Combined", "aggregate_payloads", "check_update", "global_payload"]
 
 HUB = "hub"
 """Name of the sender in payloads that the hub makes."""
+_PART_VALUES = 2**22
+"""Values of an average that are summed at a time: 32 MiB of float64."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +30,13 @@ class Combined:
     """What a round comes to.
 
     Attributes:
-        offers: sender -> payload that it is offered.
+        offers: sender -> payload that it is offered; a file where the caller named a folder.
         for_all: the payload that serves every member alike; ``None`` where each has its own.
         notes: sites whose update did not count in full -> what was done with it, and why.
     """
 
-    offers: dict[str, bytes]
-    for_all: bytes | None
+    offers: dict[str, Data]
+    for_all: Data | None
     notes: dict[str, str] = field(default_factory=dict)
 
 
@@ -50,16 +54,31 @@ def _header(plan: Plan, kind: Kind, run: str, round_: int, **more: object) -> Pa
     return PayloadHeader.model_validate(values)
 
 
-def global_payload(plan: Plan, run: str, round_: int, adapter: bytes | None, exact: tuple[str, ...] = ()) -> bytes:
-    """Where a site starts round ``round_``: the last aggregate for it, or ``None`` for its base adapter."""
+def global_payload(
+    plan: Plan, run: str, round_: int, adapter: Data | None, exact: tuple[str, ...] = (), folder: Path | None = None
+) -> Data:
+    """Where a site starts round ``round_``: the last aggregate for it, or ``None`` for its base adapter.
+
+    Args:
+        folder: where to write it as a file; otherwise it comes as bytes.
+    """
     if adapter is None:
         return encode(_header(plan, "global", run, round_, metrics={"initial": 1.0}), {})
     _, tensors = decode(adapter)
-    return encode(_header(plan, "global", run, round_), tensors, half=plan.encoding != "float32", exact=exact)
+    return _made(_header(plan, "global", run, round_), tensors, plan, exact, folder and folder / "global")
+
+
+def _made(header: PayloadHeader, tensors: Tensors, plan: Plan, exact: tuple[str, ...], path: Path | None) -> Data:
+    """A payload of the hub, in memory or in a file."""
+    half = plan.encoding != "float32"
+    if path is None:
+        return encode(header, tensors, half=half, exact=exact)
+    write(path, header, tensors, half=half, exact=exact)
+    return path
 
 
 def check_update(
-    data: bytes, plan: Plan, keys: frozenset[str], site: str, run: str, round_: int, start: bytes, base: Tensors
+    data: Data, plan: Plan, keys: frozenset[str], site: str, run: str, round_: int, start: Data, base: Tensors
 ) -> Update:
     """Decode an update and refuse all but what ``site`` was asked for.
 
@@ -75,7 +94,7 @@ def check_update(
     header, tensors = check(
         data, plan, kind="update", site=site, federation_round=run, round=round_, keys=keys, start=known
     )
-    if header.parent_sha256 and header.parent_sha256 != hashlib.sha256(start).hexdigest():
+    if header.parent_sha256 and header.parent_sha256 != digest(start):
         raise ReplayError(
             f"the update of {site!r} starts from payload {header.parent_sha256[:12]}…, not from this round's",
             "the site repeats an earlier update: look into its log",
@@ -94,9 +113,10 @@ def aggregate_payloads(
     method: Method,
     run: str,
     round_: int,
-    updates: Mapping[str, bytes],
-    begun: Mapping[str, bytes],
+    updates: Mapping[str, Data],
+    begun: Mapping[str, Data],
     base: Tensors | None = None,
+    folder: Path | None = None,
 ) -> Combined:
     """Combine checked updates. The order of ``updates`` does not matter; equal input gives equal bytes.
 
@@ -105,10 +125,10 @@ def aggregate_payloads(
         method: its method.
         run: identifier of the run.
         round_: number of the round.
-        updates: site -> update payload; may read each from a disk when it is asked for, and is asked for
-            one at a time where the method is an average.
-        begun: site -> payload that its training started from, read in the same way.
+        updates: site -> update payload; files are read tensor by tensor where the method is an average.
+        begun: site -> payload that its training started from.
         base: the tensors that all sites start from, where the plan's robust aggregation compares with them.
+        folder: where to write the result as files; otherwise it comes as bytes.
 
     Raises:
         ValueError: the updates cannot be combined, or combine to NaN or infinity.
@@ -116,7 +136,7 @@ def aggregate_payloads(
     headers = {site: read_header(updates[site]) for site in sorted(updates)}
     examples = {site: header.examples for site, header in headers.items()}
     sent = _Sent(plan, updates, begun, base or {})
-    half, exact = plan.encoding != "float32", exact_of(method)
+    exact = exact_of(method)
     header = _header(
         plan,
         "aggregate",
@@ -125,28 +145,41 @@ def aggregate_payloads(
         examples=min(sum(examples.values()), MAX_EXAMPLES),
         metrics={"sites": float(len(headers))},
     )
+
+    def made(name: str, tensors: Tensors) -> Data:
+        return _made(header, _finite(name, tensors), plan, exact, folder and folder / f"aggregate-{name}")
+
     if isinstance(method, Averaging):
         if plan.robust is not None:
             robust = robust_mean(method, plan.robust, sent)
             tensors, notes = robust.tensors, robust.notes
         else:
-            tensors, notes = method.mean(examples, (Update(site, sent[site], n) for site, n in examples.items())), {}
-        mean = encode(header, _finite("all", tensors), half=half, exact=exact)
+            tensors, notes = _mean_by_parts(method, examples, sent.part), {}
+        mean = made("all", tensors)
         return Combined(dict.fromkeys(headers, mean), mean, _joined(sent.notes, notes))
     counts = examples if plan.robust is None else dict.fromkeys(examples, 1)
     combined = method.aggregate([Update(site, sent[site], count) for site, count in counts.items()])
-    offers = {
-        site: encode(header, _finite(site, tensors), half=half, exact=exact)
-        for site, tensors in sorted(combined.items())
-    }
-    common = set(offers.values())
-    return Combined(offers, common.pop() if len(common) == 1 else None, sent.notes)
+    offers = {site: made(site, tensors) for site, tensors in sorted(combined.items())}
+    common = {digest(data) for data in offers.values()}
+    return Combined(offers, next(iter(offers.values())) if len(common) == 1 else None, sent.notes)
+
+
+def _mean_by_parts(
+    method: Averaging, examples: Mapping[str, int], part: Callable[[str, frozenset[str]], Tensors]
+) -> Tensors:
+    """The mean, some tensors of all updates at a time: the same bits, and sums that never hold a whole update."""
+    result: Tensors = {}
+    for shapes in parts_of(method.shapes, products=method.products, values=_PART_VALUES):
+        names = frozenset(shapes)
+        updates = (Update(site, part(site, names), examples[site]) for site in sorted(examples))
+        result |= Averaging(shapes, products=method.products).mean(examples, updates)
+    return result
 
 
 class _Sent(Mapping[str, Tensors]):
     """The tensors of each update, decoded when they are asked for and clipped if the plan says so."""
 
-    def __init__(self, plan: Plan, updates: Mapping[str, bytes], begun: Mapping[str, bytes], base: Tensors) -> None:
+    def __init__(self, plan: Plan, updates: Mapping[str, Data], begun: Mapping[str, Data], base: Tensors) -> None:
         self._clip = plan.robust.clip if plan.robust else None
         self._updates, self._all_begun, self._base = updates, begun, base
         self.notes: dict[str, str] = {}
@@ -163,6 +196,10 @@ class _Sent(Mapping[str, Tensors]):
             )
         return result
 
+    def part(self, site: str, names: frozenset[str]) -> Tensors:
+        """Some tensors of an update, as they were sent."""
+        return _tensors(self._updates[site], self._all_begun[site], names)
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._updates)
 
@@ -175,15 +212,16 @@ def _joined(one: Mapping[str, str], other: Mapping[str, str]) -> dict[str, str]:
     return {site: "; ".join(said) for site, said in notes.items()}
 
 
-def _begun(start: bytes, base: Tensors) -> Tensors:
+def _begun(start: Data, base: Tensors) -> Tensors:
     """The tensors that training started from."""
     header, tensors = decode(start)
     return base if header.metrics.get("initial") == 1.0 and not tensors else tensors
 
 
-def _tensors(update: bytes, begun: bytes) -> Tensors:
-    """The tensors of an update, whatever its encoding."""
-    return decode(update, decode(begun)[1] if read_header(update).scales else None)[1]
+def _tensors(update: Data, begun: Data, names: frozenset[str] | None = None) -> Tensors:
+    """Tensors of an update, whatever its encoding; all of them unless named."""
+    start = decode(begun, names=names)[1] if read_header(update).scales else None
+    return decode(update, start, names)[1]
 
 
 def _finite(site: str, tensors: Tensors) -> Tensors:

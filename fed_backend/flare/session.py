@@ -14,15 +14,18 @@ time: calls are repeated for a while, with the same bytes, so that work done is 
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from fed_backend.errors import FedSegError
 from fed_backend.flare.messages import BEAT_S, Message, Verdict
 from fed_backend.flare.site_client import SiteClient, SiteUnreachable
+from fed_backend.tensor_file import Data
 
 __all__ = ["SITE_PATIENCE_S", "CourierSession", "Hub"]
 
@@ -49,9 +52,10 @@ class Hub(Protocol):
 class _Task:
     id: str
     topic: str
-    body: bytes
+    body: Data
     until: float
     stage: str
+    update: Path
     cancelled: bool = False
 
 
@@ -63,6 +67,7 @@ class CourierSession:
         hub: the line to the hub.
         plan_sha256: the plan in this site's kit.
         on_ready: called once, when hub and site server have both answered.
+        folder: for payloads on their way; emptied now.
         clock: monotonic seconds.
     """
 
@@ -72,8 +77,13 @@ class CourierSession:
         hub: Hub,
         plan_sha256: str,
         on_ready: Callable[[], None],
+        folder: Path,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, mode=0o700)
+        self._folder = folder
+        self._tasks = 0
         self._site = site
         self._hub = hub
         self._plan_sha256 = plan_sha256
@@ -127,7 +137,11 @@ class CourierSession:
             self._task.cancelled = True
         until = self._clock() + float(message.fields.get("deadline_s", 0.0))
         stage = "training" if message.topic == "train" else "gating"
-        task = self._task = _Task(task_id, message.topic, message.body, until, stage)
+        self._tasks += 1
+        body, file = message.body, self._folder / f"{self._tasks}.{message.topic}"
+        if isinstance(body, Path):  # it is gone once this message is answered
+            body = body.replace(file)
+        task = self._task = _Task(task_id, message.topic, body, until, stage, file.with_suffix(".update"))
         self._spawn(lambda: self._work(task), message.topic)
 
     # --- beats -----------------------------------------------------------------------------
@@ -215,16 +229,21 @@ class CourierSession:
     # --- tasks -----------------------------------------------------------------------------
 
     def _work(self, task: _Task) -> None:
-        result = self._result(task)
-        with self._lock:
-            task.stage = "sending"
-        while not self._over(task):
-            if self._hub.ask(result) is not None:
-                break
-            self._stop.wait(_RETRY_S)
-        with self._lock:
-            if self._task is task:
-                self._task = None
+        try:
+            result = self._result(task)
+            with self._lock:
+                task.stage = "sending"
+            while not self._over(task):
+                if self._hub.ask(result) is not None:
+                    break
+                self._stop.wait(_RETRY_S)
+        finally:
+            with self._lock:
+                if self._task is task:
+                    self._task = None
+            for used in (task.body, task.update):
+                if isinstance(used, Path):
+                    used.unlink(missing_ok=True)
 
     def _over(self, task: _Task) -> bool:
         with self._lock:
@@ -233,7 +252,7 @@ class CourierSession:
     def _result(self, task: _Task) -> Message:
         begun = self._clock()
         fields: dict[str, Any] = {"task": task.id, "ok": True, "reason": "", "report": {}}
-        body = b""
+        body: Data = b""
         try:
             body, fields["report"] = self._ask_site(task)
         except FedSegError as error:
@@ -245,14 +264,15 @@ class CourierSession:
         fields["seconds"] = round(self._clock() - begun, 3)
         return Message("result", fields, body)
 
-    def _ask_site(self, task: _Task) -> tuple[bytes, dict[str, Any]]:
+    def _ask_site(self, task: _Task) -> tuple[Data, dict[str, Any]]:
         give_up = self._clock() + SITE_PATIENCE_S
         while True:
             begun = self._clock()
             left = max(1.0, task.until - begun)
             try:
                 if task.topic == "train":
-                    return self._site.train(task.body, left), {}
+                    self._site.train(task.body, left, task.update)
+                    return task.update, {}
                 return b"", self._site.offer(task.body, left)
             except SiteUnreachable:
                 now = self._clock()

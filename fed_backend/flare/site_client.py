@@ -6,14 +6,17 @@ allows. The courier never sees an image or a label: these routes carry payloads 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 import requests
 
 from fed_backend.errors import FederationError
+from fed_backend.tensor_file import Data
 
 __all__ = ["SiteClient", "SiteRefused", "SiteUnreachable"]
 
@@ -68,17 +71,21 @@ class SiteClient:
         value = _mapping(self._call("GET", "courier/progress", read_s=5)).get("progress", 0.0)
         return float(value) if isinstance(value, int | float) else 0.0
 
-    def train(self, payload: bytes, read_s: float) -> bytes:
-        """Let the site train from a payload; blocks until its update is there."""
-        return self._read(self._send("POST", "train", read_s, data=payload, headers=_BINARY))
+    def train(self, payload: Data, read_s: float, into: Path) -> None:
+        """Let the site train from a payload; blocks until its update is there, in the file ``into``."""
+        with _sent(payload) as data, open(into, "wb") as file:
+            self._read(self._send("POST", "train", read_s, data=data, headers=_BINARY), file)
 
-    def offer(self, payload: bytes, read_s: float) -> dict[str, Any]:
+    def offer(self, payload: Data, read_s: float) -> dict[str, Any]:
         """Offer an aggregate to the site's gate; blocks until it decided."""
-        return _mapping(self._call("POST", "offer", read_s, data=payload, headers=_BINARY))
+        with _sent(payload) as data:
+            return _mapping(self._call("POST", "offer", read_s, data=data, headers=_BINARY))
 
     def lend(self, number: int, receiver: str) -> bytes:
         """The site's own model as a payload, for an exchange with one peer."""
-        return self._read(self._send("POST", "lend", _LEND_S, json={"number": number, "receiver": receiver}))
+        body = io.BytesIO()
+        self._read(self._send("POST", "lend", _LEND_S, json={"number": number, "receiver": receiver}), body)
+        return body.getvalue()
 
     def visit(self, payload: bytes, sender: str, read_s: float) -> dict[str, Any]:
         """Let a peer's model visit; blocks until the site's gate decided."""
@@ -119,8 +126,7 @@ class SiteClient:
         except requests.RequestException as error:
             raise _unreachable(error) from None
 
-    def _read(self, response: requests.Response) -> bytes:
-        parts: list[bytes] = []
+    def _read(self, response: requests.Response, into: BinaryIO) -> None:
         length = 0
         try:
             with response:
@@ -128,13 +134,22 @@ class SiteClient:
                     length += len(part)
                     if length > self._max_bytes:
                         raise SiteRefused(f"the site's update is larger than the plan's {self._max_bytes} bytes")
-                    parts.append(part)
+                    into.write(part)
         except requests.RequestException as error:
             raise _unreachable(error) from None
-        return b"".join(parts)
 
 
 _BINARY = {"Content-Type": "application/octet-stream"}
+
+
+@contextmanager
+def _sent(payload: Data) -> Iterator[bytes | BinaryIO]:
+    """A body as it is sent: a file is read while it goes out."""
+    if isinstance(payload, bytes):
+        yield payload
+        return
+    with open(payload, "rb") as file:
+        yield file
 
 
 def token_reader(path: Path) -> Callable[[], str]:

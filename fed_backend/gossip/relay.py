@@ -171,7 +171,9 @@ class Tunnel:
         """A frame of another site; ``sender`` is the member that FLARE knows it from."""
         fields = message.fields
         name, number, end = fields.get("stream"), fields.get("frame"), bool(fields.get("end"))
-        if message.topic != "tunnel" or not isinstance(name, str) or len(name) > 32 or not isinstance(number, int):
+        if message.topic != "tunnel" or not isinstance(message.body, bytes):
+            return {"ok": False, "detail": "malformed"}
+        if not isinstance(name, str) or len(name) > 32 or not isinstance(number, int):
             return {"ok": False, "detail": "malformed"}
         mine = "callee" if fields.get("role") == "caller" else "caller"
         with self._lock:

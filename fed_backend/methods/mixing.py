@@ -6,7 +6,8 @@ are mixed as products and factored back (:mod:`fed_backend.lora`) unless told ot
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from fed_backend.lora import ProductSum, pairs
 from fed_backend.methods.base import Update
 from fed_backend.payload import Tensors
 
-__all__ = ["WeightedSum", "check", "checked", "mix", "select", "weighted_mean", "weights_of"]
+__all__ = ["WeightedSum", "check", "checked", "mix", "parts_of", "select", "weighted_mean", "weights_of"]
 
 Weights = npt.NDArray[np.float64]
 
@@ -67,6 +68,27 @@ def check(update: Update, shapes: Mapping[str, tuple[int, ...]]) -> None:
 def select(updates: Sequence[Update], prefix: str) -> list[Update]:
     """The updates with only the tensors whose names start with ``prefix``."""
     return [Update(u.site, {n: t for n, t in u.tensors.items() if n.startswith(prefix)}, u.examples) for u in updates]
+
+
+def parts_of(
+    shapes: Mapping[str, tuple[int, ...]], *, products: bool, values: int
+) -> Iterator[dict[str, tuple[int, ...]]]:
+    """Split tensors into parts that can be summed one after the other; a LoRA pair stays together.
+
+    Args:
+        shapes: name -> shape.
+        products: pairs are mixed as products.
+        values: fewest values in a part, but for the last one.
+    """
+    partner = dict(pairs(list(shapes))) if products else {}
+    seconds, part = set(partner.values()), dict[str, tuple[int, ...]]()
+    for name in sorted(shapes.keys() - seconds):
+        part |= {n: shapes[n] for n in (name, *([partner[name]] if name in partner else []))}
+        if sum(math.prod(shape) for shape in part.values()) >= values:
+            yield part
+            part = {}
+    if part:
+        yield part
 
 
 def weights_of(examples: Sequence[int]) -> list[float]:

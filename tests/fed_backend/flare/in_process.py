@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,14 @@ from fed_backend.flare.messages import Message
 from fed_backend.methods import Update, build_method
 from fed_backend.payload import PayloadHeader, Tensors, check, decode, encode, read_header
 from fed_backend.plan import Plan
+from fed_backend.tensor_file import whole
 
 STEP_S = 0.5
+
+
+def in_memory(message: Message) -> Message:
+    """A message as it arrives elsewhere: its body no longer lies in the sender's files."""
+    return replace(message, body=whole(message.body))
 
 
 class Site:
@@ -146,6 +153,7 @@ class Federation:
         return self.coordinator
 
     def post(self, site: str, message: Message) -> None:
+        message = in_memory(message)
         if message.topic == "train":
             self.begun.setdefault(read_header(message.body).federation_round, message.body)
         if not self.drop(site, message):

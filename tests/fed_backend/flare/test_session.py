@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import plan
+from in_process import in_memory
 from running import until
 from site_peer import Handler, Peer
 
@@ -47,14 +48,14 @@ class Hub:
 
     def post(self, site: str, message: Message) -> None:
         if self.session and not self.deaf:
-            self.session.receive(message)
+            self.session.receive(in_memory(message))
 
     def ask(self, message: Message) -> dict[str, Any] | None:
         self.asked += 1
         if self.deaf:
             return None
         with self.lock:
-            return self.coordinator.receive("north", message)
+            return self.coordinator.receive("north", in_memory(message))
 
 
 class SiteServer:
@@ -98,9 +99,9 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 
 @pytest.fixture
-def ready(site: SiteServer, hub: Hub) -> Iterator[threading.Event]:
+def ready(site: SiteServer, hub: Hub, tmp_path: Path) -> Iterator[threading.Event]:
     came = threading.Event()
-    session = CourierSession(site.client(), hub, PLAN.sha256, came.set)
+    session = CourierSession(site.client(), hub, PLAN.sha256, came.set, tmp_path / "tasks")
     hub.session = session
     session.start()
     yield came
@@ -151,7 +152,7 @@ def test_a_request_waits_for_a_hub_that_comes_back(site: SiteServer, hub: Hub, r
 
 def test_a_courier_without_a_hub_leaves_requests_alone(tmp_path: Path, site: SiteServer, hub: Hub) -> None:
     hub.deaf = True
-    session = CourierSession(site.client(), hub, PLAN.sha256, lambda: None)
+    session = CourierSession(site.client(), hub, PLAN.sha256, lambda: None, tmp_path / "tasks")
     hub.session = session
     request(site, "run1")
     session.start()
@@ -175,7 +176,7 @@ def test_a_drained_hub_ends_the_session(site: SiteServer, hub: Hub, ready: threa
 
 def test_a_site_with_another_plan_is_told_so(tmp_path: Path, hub: Hub) -> None:
     site = SiteServer(tmp_path / "other", plan(name="another"))
-    session = CourierSession(site.client(), hub, PLAN.sha256, lambda: None)
+    session = CourierSession(site.client(), hub, PLAN.sha256, lambda: None, tmp_path / "tasks")
     hub.session = session
     session.start()
     try:
@@ -237,15 +238,15 @@ def test_odd_answers_are_plain_errors(
     assert "/srv" not in str(caught.value)
 
 
-def test_a_site_that_is_stopping_is_asked_again_and_its_words_are_kept(site: SiteServer) -> None:
+def test_a_site_that_is_stopping_is_asked_again_and_its_words_are_kept(site: SiteServer, tmp_path: Path) -> None:
     site.stop()
     site.start(_answering(503, b'{"detail": "the site is stopping", "hint": "ask again once it runs"}'))
     with pytest.raises(SiteUnreachable, match="the site is stopping"):
-        site.client().train(b"payload", 5)
+        site.client().train(b"payload", 5, tmp_path / "update")
 
 
-def test_an_endless_update_is_not_read_to_its_end(site: SiteServer) -> None:
+def test_an_endless_update_is_not_read_to_its_end(site: SiteServer, tmp_path: Path) -> None:
     site.stop()
     site.start(_answering(200, b"x" * 50_000))
     with pytest.raises(FederationError, match="larger than the plan's 1000 bytes"):
-        site.client(max_bytes=1000).train(b"payload", 5)
+        site.client(max_bytes=1000).train(b"payload", 5, tmp_path / "update")

@@ -1,0 +1,143 @@
+"""Tensors in a safetensors file, in memory or on a disk, read one at a time.
+
+A payload may have hundreds of megabytes, and a hub gets one from every site: what lies on a disk is
+read tensor by tensor, so that memory depends on neither.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import deserialize, safe_open
+
+from fed_backend.errors import PayloadError
+
+__all__ = ["MAX_HEADER", "Data", "digest", "head", "opened", "size", "whole"]
+
+Data = bytes | Path
+"""A payload: its bytes, or the file that holds them."""
+
+Array = npt.NDArray[Any]
+MAX_HEADER = 8 * 2**20
+"""Longest header that is read, bytes."""
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),
+    "I8": np.dtype("i1"),
+}
+
+
+def size(data: Data) -> int:
+    """Length in bytes."""
+    return data.stat().st_size if isinstance(data, Path) else len(data)
+
+
+def whole(data: Data) -> bytes:
+    """All bytes, in memory."""
+    return data.read_bytes() if isinstance(data, Path) else data
+
+
+def digest(data: Data) -> str:
+    """SHA-256, in hexadecimal digits; a file is read piece by piece."""
+    if isinstance(data, bytes):
+        return hashlib.sha256(data).hexdigest()
+    with open(data, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def head(data: Data) -> bytes:
+    """The JSON of the header.
+
+    Raises:
+        PayloadError: the bytes are no safetensors file.
+    """
+    hint = "the sender must use a matching version of fedseg"
+    if isinstance(data, Path):
+        with open(data, "rb") as file:
+            start = file.read(8)
+            start += file.read(min(struct.unpack("<Q", start)[0], MAX_HEADER)) if len(start) == 8 else b""
+    else:
+        start = data
+    if len(start) < 8:
+        raise PayloadError(f"payload of {len(start)} bytes is too short to be a safetensors file", hint)
+    (length,) = struct.unpack("<Q", start[:8])
+    if length > min(MAX_HEADER, size(data) - 8):
+        raise PayloadError(f"payload announces a header of {length} bytes, more than it holds", hint)
+    return start[8 : 8 + length]
+
+
+@contextmanager
+def opened(data: Data) -> Iterator[Mapping[str, Array]]:
+    """Name -> tensor as float32, each read when it is asked for.
+
+    Raises:
+        SafetensorError: malformed.
+        OSError: the file cannot be read.
+    """
+    if isinstance(data, bytes):
+        yield _InMemory(data)
+        return
+    with safe_open(data, framework="numpy", backend="pread") as file:
+        yield _OnDisk(data, file)
+
+
+class _InMemory(Mapping[str, Array]):
+    def __init__(self, data: bytes) -> None:
+        self._entries: dict[str, dict[str, Any]] = dict(deserialize(data))  # type: ignore[no-untyped-call]
+
+    def __getitem__(self, name: str) -> Array:
+        entry = self._entries[name]
+        raw = np.frombuffer(entry["data"], dtype=_dtype(name, entry["dtype"])).reshape(entry["shape"])
+        return _widened(raw, entry["dtype"])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+class _OnDisk(Mapping[str, Array]):
+    def __init__(self, path: Path, file: Any) -> None:
+        self._path, self._file, self._names = path, file, list(file.keys())
+
+    def __getitem__(self, name: str) -> Array:
+        kind = str(self._file.get_slice(name).get_dtype())
+        if _dtype(name, kind) != np.dtype("<u2"):
+            return np.asarray(self._file.get_tensor(name), dtype=np.float32)
+        return _widened(self._sixteen_bits(name), kind)
+
+    def _sixteen_bits(self, name: str) -> Array:
+        """What numpy has no name for; the library has checked the header."""
+        entry = json.loads(head(self._path))[name]
+        begin, end = entry["data_offsets"]
+        with open(self._path, "rb") as file:
+            file.seek(8 + struct.unpack("<Q", file.read(8))[0] + begin)
+            return np.frombuffer(file.read(end - begin), dtype="<u2").reshape(entry["shape"])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _dtype(name: str, kind: str) -> np.dtype[Any]:
+    if (dtype := _DTYPES.get(kind)) is None:
+        raise PayloadError(f"tensor {name!r} has dtype {kind}", "payloads hold float32, float16, bfloat16 or int8")
+    return dtype
+
+
+def _widened(raw: Array, kind: str) -> Array:
+    if kind == "BF16":  # the upper half of a float32
+        raw = (raw.astype("<u4") << 16).view("<f4")
+    return raw.astype(np.float32)
