@@ -31,7 +31,7 @@ __all__ = ["RoundsController"]
 
 logger = logging.getLogger(__name__)
 
-_TICK_S = 0.1
+_TICK_S = 0.1  # the longest pause; a message ends it
 _REPORT_S = 1.0
 _LOCK_WAIT_S = 60.0
 
@@ -76,11 +76,14 @@ class RoundsController(Controller):  # type: ignore[misc]  # FLARE has no types
             store = CheckpointStore(kit.folder / "state")
             coordinator = Coordinator(kit.plan, kit.members(), Outbox(link), store, start=kit.start())
             spool = Spool(kit.folder / "state" / "incoming", kit.plan.max_payload_bytes, coordinator.has)
-        lock = threading.Lock()
+        lock, wake = threading.Lock(), threading.Event()
 
         def receive(site: str, message: Message) -> dict[str, Any]:
             with lock:
-                return coordinator.receive(site, message)
+                answer = coordinator.receive(site, message)
+            if message.topic != "beat":
+                wake.set()
+            return answer
 
         link.listen(receive, spool=spool)
         reported, members = 0.0, kit.members()
@@ -99,7 +102,8 @@ class RoundsController(Controller):  # type: ignore[misc]  # FLARE has no types
             if coordinator.drained:
                 logger.info("drained: another job takes over")
                 return
-            time.sleep(_TICK_S)
+            wake.wait(_TICK_S)
+            wake.clear()
 
 
 class Outbox:

@@ -21,7 +21,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from fed_backend.errors import FederationError, FedSegError
@@ -39,7 +40,7 @@ __all__ = ["Coordinator"]
 logger = logging.getLogger(__name__)
 
 _GONE = "it is no member any more"
-_PROGRESS_S = 0.5  # progress alone is broadcast at most this often
+_NEWS_S, _PROGRESS_S = 0.25, 0.5  # how often a change of state, and progress alone, are broadcast at most
 
 
 class Coordinator:
@@ -89,7 +90,7 @@ class Coordinator:
         self._aggregator = self._new_aggregator(self._saved.method or plan.method.name)
         self._exchange: Exchange | None = None
         self._measured = Measured()
-        self._dirty = False
+        self._dirty = self._news = False
         self._broadcast_at = -math.inf
         self.admit(sites)
         self.draining = False
@@ -135,25 +136,43 @@ class Coordinator:
         if message.topic == "request":
             return self._request(site, message.fields).as_json()
         if message.topic == "result":
-            self._result(site, message)
+            with self._deaf():
+                self._result(site, message)
             return {"ok": True}
         return {"ok": False, "detail": f"unknown topic {message.topic!r}"}
 
     def tick(self) -> None:
-        """Do what time demands; call it several times a second."""
-        run = self._run
+        """Do what time and the last messages demand; call it after a message, and several times a second."""
+        with self._deaf():
+            while self._step():
+                pass
+        self._broadcast()
+
+    def _step(self) -> bool:
+        """One step of a run; whether the next one can follow at once."""
+        run, before = self._run, self._exchange
         if self.draining and (self._exchange is None or self._exchange.short(self._plan.quorum)):
             self.drained = True  # who fell silent may have come back, and be waiting for the job that comes next
-        if run and run.active and not self.drained:
-            try:
-                if self._exchange is None:
-                    self._begin()
-                if self._exchange is not None:
-                    self._advance(self._exchange)
-            except (FederationError, OSError) as error:
-                logger.exception("run %s cannot go on", run.id)
-                self._end("failed", f"the hub cannot go on: {_plain(error)}")
-        self._broadcast()
+        if not run or not run.active or self.drained:
+            return False
+        try:
+            if self._exchange is None:
+                self._begin()
+            if self._exchange is not None:
+                self._advance(self._exchange)
+        except (FederationError, OSError) as error:
+            logger.exception("run %s cannot go on", run.id)
+            self._end("failed", f"the hub cannot go on: {_plain(error)}")
+        return self._exchange is not before
+
+    @contextmanager
+    def _deaf(self) -> Iterator[None]:
+        """Work during which nobody is heard, which is no silence of theirs."""
+        began = self._clock()
+        try:
+            yield
+        finally:
+            self._presence.forgive(self._clock() - began)
 
     # --- requests --------------------------------------------------------------------------
 
@@ -394,8 +413,7 @@ class Coordinator:
     # --- status ----------------------------------------------------------------------------
 
     def _changed(self, save: bool = False) -> None:
-        self._dirty = True
-        self._broadcast_at = -math.inf
+        self._dirty = self._news = True
         if save:
             self._save()
 
@@ -407,9 +425,11 @@ class Coordinator:
 
     def _broadcast(self) -> None:
         now = self._clock()
-        if not self._dirty or not self._run or now - self._broadcast_at < _PROGRESS_S:
+        if not self._dirty or not self._run:
             return
-        self._dirty, self._broadcast_at = False, now
+        if self._run.active and now - self._broadcast_at < (_NEWS_S if self._news else _PROGRESS_S):
+            return
+        self._dirty, self._news, self._broadcast_at = False, False, now
         message = Message("status", {"round": self._run.as_json()})
         for site in self.living():
             self._transport.post(site, message)

@@ -55,6 +55,11 @@ class Presence:
         """Note a beat; ``refused`` says why the site cannot take part."""
         self._beats[site] = _Beat(now, task, stage, min(max(progress, 0.0), 1.0), refused)
 
+    def forgive(self, seconds: float) -> None:
+        """Do not count the last ``seconds`` as silence: this end did not listen."""
+        for beat in self._beats.values():
+            beat.at += seconds
+
     def alive(self, site: str, now: float) -> bool:
         beat = self._beats.get(site)
         return beat is not None and now - beat.at < self._alive_s
