@@ -10,6 +10,7 @@ that calls do not overlap.
     rest --begin--> train --quorum--> offer --all answered or late--> rest   (next round, or the end)
                       |                                                        any fault of a site fails
                       +--quorum out of reach--> the run fails, saying who is missing   that site only
+                         (at once, or, if sites fell silent, after a while: they may be heard again)
 
 A run survives the process: the checkpoint is written before anything depends on it, and a new
 coordinator begins the interrupted round again with the same bytes. Updates that had arrived are
@@ -41,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 _GONE = "it is no member any more"
 _NEWS_S, _PROGRESS_S = 0.25, 0.5  # how often a change of state, and progress alone, are broadcast at most
+_AWAY_S = 3.0  # after so long without a tick it is the hub that was away
 
 
 class Coordinator:
@@ -92,6 +94,7 @@ class Coordinator:
         self._measured = Measured()
         self._dirty = self._news = False
         self._broadcast_at = -math.inf
+        self._ticked = clock()
         self.admit(sites)
         self.draining = False
         self.drained = False
@@ -143,6 +146,7 @@ class Coordinator:
 
     def tick(self) -> None:
         """Do what time and the last messages demand; call it after a message, and several times a second."""
+        self._notice_sleep()
         with self._deaf():
             while self._step():
                 pass
@@ -172,7 +176,15 @@ class Coordinator:
         try:
             yield
         finally:
-            self._presence.forgive(self._clock() - began)
+            self._ticked = self._clock()
+            self._presence.forgive(self._ticked - began)
+
+    def _notice_sleep(self) -> None:
+        """A hub that was suspended has heard nobody: that is no silence of the sites, nor their delay."""
+        if (away := self._clock() - self._ticked) > _AWAY_S:
+            self._presence.forgive(away)
+            if self._exchange:
+                self._exchange.started += away
 
     # --- requests --------------------------------------------------------------------------
 

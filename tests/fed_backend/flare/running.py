@@ -81,14 +81,26 @@ def read_json(path: Path) -> Any:
 
 
 class RunningFederation:
-    """Starts, steers and ends the processes; every one is started from ``folder``."""
+    """Starts, steers and ends the processes; every one is started from ``folder``.
 
-    def __init__(self, folder: Path, sites: list[str], **changes: Any) -> None:
+    Args:
+        folder: of everything.
+        sites: names of the members.
+        plan: theirs; :func:`flare_plan` with ``changes`` by default.
+        host: name under which the hub is reached.
+    """
+
+    program = HERE / "site_peer.py"
+    """Plays the site servers."""
+
+    def __init__(
+        self, folder: Path, sites: list[str], *, plan: Plan | None = None, host: str = "localhost", **changes: Any
+    ) -> None:
         self.folder = folder
         self.sites = sites
-        self.plan = flare_plan(**changes)
+        self.plan = plan or flare_plan(**changes)
         start = start_payload(self.plan)
-        self.kits = provision(self.plan, sites[:-1], folder / "federation", start=start, inviting=True)
+        self.kits = provision(self.plan, sites[:-1], folder / "federation", host, start=start, inviting=True)
         self._join(sites[-1])
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.urls: dict[str, str] = {}
@@ -142,19 +154,27 @@ class RunningFederation:
 
     def start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
         log = (self.folder / f"{name}.log").open("ab")
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}", "OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(
-            [sys.executable, *command], cwd=self.folder, env=environment, stdout=log, stderr=subprocess.STDOUT
+            [*self.before(name), sys.executable, *command],
+            cwd=self.folder,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
         )
         log.close()
         self.processes[name] = process
         return process
 
+    def before(self, name: str) -> list[str]:
+        """What the command line of a process begins with."""
+        return []
+
     def start_peer(self, site: str) -> None:
         port = self.urls[site].rsplit(":", 1)[1] if site in self.urls else "0"
         ready = self.peer(site) / "peer.json"
         ready.unlink(missing_ok=True)
-        self.start(f"peer-{site}", str(HERE / "site_peer.py"), str(self.peer(site)), port)
+        self.start(f"peer-{site}", str(self.program), str(self.peer(site)), port)
         self.urls[site] = until(f"site server of {site}", lambda: read_json(ready))["url"]
 
     def start_hub(self) -> None:
@@ -192,7 +212,7 @@ class RunningFederation:
             hub = (read_json(self.folder / "hub.json") or {}).get("job")
             return hub is not None and jobs <= {hub}
 
-        until(f"hub and couriers of {sites} ready", same)
+        until(f"hub and couriers of {sites} ready", same, 150)
 
     def tree(self, name: str) -> list[psutil.Process]:
         root = psutil.Process(self.processes[name].pid)

@@ -92,6 +92,81 @@ def test_a_drained_coordinator_lets_the_next_one_go_on(make: Make) -> None:
     assert len(federation.finish()["history"]) == 2
 
 
+def silence(federation: Federation, names: list[str], seconds: float) -> None:
+    """Nothing is heard of these sites for a while."""
+    for name in names:
+        federation.sites[name].online = False
+    for _ in range(int(seconds * 2)):
+        federation.step()
+    for name in names:
+        federation.sites[name].online = True
+
+
+@pytest.mark.parametrize("seconds", [5, 15, 40])
+@pytest.mark.parametrize("names", [NAMES, NAMES[1:]], ids=["all", "most"])
+def test_a_line_that_breaks_for_a_while_changes_nothing(
+    make: Make, undisturbed: Federation, names: list[str], seconds: float
+) -> None:
+    """Where the hub's own line breaks, no site is heard: the round waits for them."""
+    federation = make(name="line")
+    federation.step()
+    federation.ask("north", rounds=2)
+    federation.step()
+    silence(federation, names, seconds)
+    status = federation.finish()
+    assert status["state"] == "finished", status
+    for name in NAMES:
+        assert federation.sites[name].offers[-1] == undisturbed.sites[name].offers[-1]
+        assert federation.sites[name].trainings == 2
+        assert status["history"][0]["sites"][name]["state"] == "aggregated"
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_a_hub_that_was_suspended_blames_no_site(make: Make, undisturbed: Federation, steps: int) -> None:
+    """Far beyond the plan's deadline; its clock went on."""
+    federation = make(name="suspended")
+    federation.step()
+    federation.ask("north", rounds=2)
+    for _ in range(steps):
+        federation.step()
+    federation.now += 500
+    federation.coordinator.tick()
+    status = federation.finish()
+    assert status["state"] == "finished", status
+    assert {entry["reason"] for entry in status["history"][0]["sites"].values()} == {"not worse"}
+    assert federation.sites["west"].offers[-1] == undisturbed.sites["west"].offers[-1]
+
+
+def test_a_site_that_is_heard_again_within_the_round_takes_part(make: Make) -> None:
+    federation = make(Site("north", PLAN), Site("south", PLAN), Site("west", PLAN, seconds=40))
+    federation.step()
+    federation.ask("north", rounds=1)
+    federation.step()
+    silence(federation, ["south"], 15)
+    assert federation.coordinator.status()["sites"]["south"]["state"] == "failed"  # type: ignore[index]
+    record = federation.finish()["history"][0]["sites"]
+    assert {name: entry["state"] for name, entry in record.items()} == dict.fromkeys(NAMES, "aggregated")
+
+
+def test_a_round_that_waits_for_silent_sites_lets_the_job_be_renewed(make: Make, undisturbed: Federation) -> None:
+    """FLARE gives a job no clients that come back: they wait for the next one."""
+    federation = make(name="renewed")
+    federation.step()
+    federation.ask("north", rounds=2)
+    federation.step()
+    silence(federation, NAMES, 15)
+    for name in NAMES:
+        federation.sites[name].online = False
+    federation.coordinator.draining = True
+    federation.step()
+    assert federation.coordinator.drained
+    for name in NAMES:
+        federation.sites[name].online = True
+    federation.start()
+    assert federation.finish()["state"] == "finished"
+    assert federation.sites["west"].offers[-1] == undisturbed.sites["west"].offers[-1]
+
+
 def test_a_checkpoint_of_another_plan_or_a_torn_one_is_refused(make: Make, tmp_path: Path) -> None:
     federation = make()
     federation.run()

@@ -36,6 +36,8 @@ def peer_plan(**changes: Any) -> Plan:
 class RunningPeers(RunningFederation):
     """Starts, steers and ends the processes; there is no hub, and its port is never opened."""
 
+    program = HERE / "gossip_site.py"
+
     def __init__(self, folder: Path, sites: list[str], **changes: Any) -> None:
         self.folder, self.sites, self.plan = folder, sites, peer_plan(**changes)
         self.kits = provision(self.plan, sites[:-1], folder / "federation", inviting=True)
@@ -62,20 +64,6 @@ class RunningPeers(RunningFederation):
         (folder / "certificate").write_bytes(authority.sign(request_file(kit)))
         complete(kit, folder / "certificate")
         return kit
-
-    def start_peer(self, site: str) -> None:
-        port = self.urls[site].rsplit(":", 1)[1] if site in self.urls else "0"
-        ready = self.peer(site) / "peer.json"
-        ready.unlink(missing_ok=True)
-        self.start(f"peer-{site}", str(HERE / "gossip_site.py"), str(self.peer(site)), port)
-        self.urls[site] = until(f"site server of {site}", lambda: read_json(ready))["url"]
-
-    def start(self, name: str, *command: str) -> Any:
-        if command[0].endswith("gossip_site.py"):  # it builds on the site server of the hub's tests
-            paths = [str(HERE.parent / "flare")]
-            code = "import sys, runpy; sys.path[:0] = sys.argv.pop(1).split(':'); sys.argv = sys.argv[1:]; "
-            command = ("-c", code + "runpy.run_path(sys.argv[0], run_name='__main__')", ":".join(paths), *command)
-        return super().start(name, *command)
 
     def start_all(self) -> None:
         for site in self.sites:
