@@ -158,6 +158,23 @@ def join(source: Path, out: Path | None, certificate: Path | None) -> None:
     click.echo(f"then:    fedseg site join {source if source.is_dir() else out} --certificate FILE")
 
 
+@site.command("leave")
+@click.argument("kit", type=_PATH)
+@click.option("--state", type=_PATH, required=True, help="State folder of the site; the site may be running.")
+@click.option("--forget", is_flag=True, help="Destroy the private key in the kit, too.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_plainly
+def leave(kit: Path, state: Path, forget: bool, yes: bool) -> None:
+    """Leave the federation of KIT: nothing comes in or goes out any more, and the courier ends for good."""
+    from getpass import getuser
+
+    from monailabel_app.federation.leaving import leave as leave_federation
+
+    if not yes:
+        click.confirm("Let the site leave its federation?", abort=True)
+    click.echo(leave_federation(kit, state, getuser(), forget=forget))
+
+
 @click.group()
 def plan() -> None:
     """Make and read the plan that all sites of a federation hold."""

@@ -136,5 +136,6 @@ def courier_start(
 
             _say(f"courier of {loaded.name!r} to the hub at {loaded.host}:{loaded.port}")
             Courier(loaded, site_url, token_file, ready_file, _say).run()
+        _say(f"{loaded.name!r} has left the federation: its courier ends, and does not start again from this kit")
     except Stopped:
         _say("the courier has stopped")

@@ -17,6 +17,7 @@ from fed_backend.errors import FedSegError
 from fed_backend.flare.certificates import announce_expiry, check_certificate
 from fed_backend.flare.engine import client_command
 from fed_backend.flare.kit import COURIER_CONFIG, COURIER_READY, Kit, hold, remove_jobs, write_json_atomic
+from fed_backend.flare.leaving import left_at, require_member
 from fed_backend.flare.processes import Child
 from fed_backend.flare.site_client import SiteClient, token_reader
 from fed_backend.flare.tls_check import serves
@@ -60,19 +61,20 @@ class Courier:
         self._explained = ""
 
     def run(self) -> None:
-        """Supervise until :class:`~fed_backend.flare.processes.Stopped`.
+        """Supervise until :class:`~fed_backend.flare.processes.Stopped`, or until the site leaves its federation.
 
         Raises:
-            ProvisionError: the kit's certificate is not this site's.
+            ProvisionError: the kit's certificate is not this site's, or the site has left.
             FederationError: another courier runs from this kit.
         """
+        require_member(self._kit)
         announce_expiry(self._kit.name, check_certificate(self._kit), self._say)
         with hold(self._kit.run / "lock", "a courier from this kit"):
             self.begin(self._config)
             if self._ready_file:
                 self._ready_file.unlink(missing_ok=True)
             try:
-                while True:
+                while not left_at(self._kit):
                     self.step()
                     time.sleep(_STEP_S)
             finally:

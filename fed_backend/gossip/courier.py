@@ -15,6 +15,7 @@ from fed_backend.errors import FederationError
 from fed_backend.flare.certificates import announce_expiry, check_certificate
 from fed_backend.flare.courier import Courier
 from fed_backend.flare.kit import Kit, hold, write_json_atomic
+from fed_backend.flare.leaving import left_at, require_member
 from fed_backend.flare.site_client import SiteClient, token_reader
 from fed_backend.gossip.client import PeerClient
 from fed_backend.gossip.exchange import Line
@@ -80,12 +81,13 @@ class GossipCourier:
         self._wrong = ""
 
     def run(self) -> None:
-        """Serve until :class:`~fed_backend.flare.processes.Stopped`.
+        """Serve until :class:`~fed_backend.flare.processes.Stopped`, or until the site leaves its federation.
 
         Raises:
-            ProvisionError: the kit's certificate is not this site's.
+            ProvisionError: the kit's certificate is not this site's, or the site has left.
             FederationError: another courier runs from this kit, or the gateway cannot listen.
         """
+        require_member(self._kit)
         announce_expiry(self._kit.name, check_certificate(self._kit), self._say)
         with hold(self._kit.run / "lock", "a courier from this kit"), _logging(self._kit.run / "courier.log"):
             if self._ready_file:
@@ -98,7 +100,7 @@ class GossipCourier:
                 self._listen(host)
                 inbox.start()
                 self._session.start()
-                while True:
+                while not left_at(self._kit):
                     self._step(host)
                     if self._relay:
                         self._relay.step()

@@ -78,6 +78,12 @@ class Consent:
                 self._settings.set(_KEY, approved)
                 self._audit.append("withdrawn", who, f"plan {plan.name}", plan_sha256=plan.sha256)
 
+    def leave(self, plan: Plan, who: str) -> None:
+        """Take the approval back because the site leaves the federation; noted in any case."""
+        with self._database.transaction():
+            self.withdraw(plan, who)
+            self._audit.append("left", who, f"federation {plan.name}", plan_sha256=plan.sha256)
+
     def require(self, plan: Plan) -> None:
         """Do nothing for an approved plan.
 

@@ -101,6 +101,8 @@ class Door:
             if self._plan is not None:
                 self._consent.require(self._plan)
             answer = work(data)
+            if self._plan is not None:
+                self._consent.require(self._plan)  # it may have been taken back meanwhile
         except FedSegError as error:
             self._audit.append("refused", _WHO, f"{request}: {type(error).__name__}", data=data, **where)
             raise

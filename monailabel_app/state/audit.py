@@ -26,11 +26,25 @@ __all__ = ["GENESIS", "AuditLog", "Entry", "Event", "Verified", "read_audit", "v
 GENESIS = "0" * 64
 """What the first entry holds in place of the hash of an earlier one."""
 
-Event = Literal["received", "sent", "refused", "protected", "asked", "paused", "resumed", "approved", "withdrawn"]
+Event = Literal[
+    "received",
+    "sent",
+    "refused",
+    "protected",
+    "masked",
+    "revealed",
+    "asked",
+    "paused",
+    "resumed",
+    "approved",
+    "withdrawn",
+    "left",
+]
 """``received`` and ``refused``: a payload of the hub; ``sent``: an update or a verdict to it;
-``protected``: noise was added to an update, with the epsilon spent so far; ``asked``:
-a user's request to start or stop rounds; ``paused``, ``resumed``, and ``approved`` and ``withdrawn`` (a
-plan): an administrator's."""
+``protected``: noise was added to an update, with the epsilon spent so far; ``masked``: an update as it leaves
+for a secure sum, with the other sites in it; ``revealed``: shares of secrets that take the masks off that
+sum; ``asked``: a user's request to start or stop rounds; ``paused``, ``resumed``, ``approved`` and
+``withdrawn`` (a plan), and ``left`` (a federation): an administrator's."""
 
 
 @dataclass(frozen=True)

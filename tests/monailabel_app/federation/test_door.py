@@ -195,3 +195,18 @@ def test_a_visit_needs_consent_and_both_ways_are_logged(gossip: tuple[SiteOnDisk
     came, went = passed(site)[-2:]
     assert (came.event, came.note, came.sha256) == ("received", "visit from south", digest(visitor))
     assert (went.event, went.note, went.sha256) == ("sent", "visit from south", digest(answer))
+
+
+def test_a_training_whose_plan_is_withdrawn_meanwhile_does_not_leave(site: SiteOnDisk, door: Door) -> None:
+    class Slow(Participant):
+        def train(self, data: bytes) -> bytes:
+            update = super().train(data)
+            Consent(site.state.database).leave(PLAN, "dr-lee")
+            return update
+
+    slow = Door(Slow(site.state, PLAN, site.name), site.state.database, PLAN)
+    working = work_once(site)
+    with pytest.raises(Conflict, match="no administrator of this site has approved"):
+        slow.train(payload(PLAN, "global"))
+    working.join()
+    assert [entry.event for entry in passed(site)] == ["received", "refused"]
