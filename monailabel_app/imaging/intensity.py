@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -66,7 +67,21 @@ def luminance(array: Array) -> Array:
 
 
 def window_of(volume: Volume) -> Window:
-    """Choose the window of a volume from its own voxels; equal voxels give an equal window."""
+    """The window of a volume, chosen from its own voxels; equal voxels give an equal window.
+
+    Remembered while the volume lives, whose voxels never change: percentiles of a million voxels cost more
+    than the masks of some slices.
+    """
+    window = _windows.get(volume)
+    if window is None:
+        window = _windows[volume] = _chosen(volume)
+    return window
+
+
+_windows: WeakKeyDictionary[Volume, Window] = WeakKeyDictionary()
+
+
+def _chosen(volume: Volume) -> Window:
     step = max(1, int(np.prod(volume.shape)) // 1_000_000)
     # .flat goes through the voxels in order of [i, j, k], however they lie in memory
     sample = np.asarray(luminance(volume.array).flat[::step]).astype(np.float32)
