@@ -148,7 +148,7 @@ def open_site(settings: SiteSettings, state: SiteState) -> Site:
     for name, segmenter in segmenters.items():
         state.versions(name).ensure_base(segmenter.adapter(), segmenter.base_sha256, __version__)
     if settings.split is not None:
-        state.splits.import_split(read_split(settings.split, settings.name))
+        state.splits.import_split(*read_split(settings.split, settings.name))
     incoming = state.folder / "incoming"
     shutil.rmtree(incoming, ignore_errors=True)
     setup = LearnerSetup(
@@ -191,8 +191,10 @@ def open_site(settings: SiteSettings, state: SiteState) -> Site:
     return site
 
 
-def read_split(path: Path, site: str) -> dict[str, str]:
-    """Case -> part from a CSV with the columns ``case`` and ``part``; rows of other sites are left out.
+def read_split(path: Path, site: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Case -> part, and case -> patient, from a CSV with the columns ``case`` and ``part`` or ``patient``, or both.
+
+    Empty fields say nothing; rows of other sites are left out where there is a column ``site``.
 
     Raises:
         SiteError: unreadable, or a column is missing.
@@ -202,12 +204,14 @@ def read_split(path: Path, site: str) -> dict[str, str]:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SiteError(f"split file {path.name!r} cannot be read: {error}", "check --split") from None
-    if rows and not {"case", "part"} <= rows[0].keys():
+    if rows and not ("case" in rows[0] and {"part", "patient"} & rows[0].keys()):
         raise SiteError(
             f"split file {path.name!r} has the columns {', '.join(map(str, rows[0]))}",
-            "it needs case and part, and site where it names several",
+            "it needs case and part (or patient), and site where it names several",
         )
-    return {row["case"]: row["part"] for row in rows if (row.get("site") or site) == site}
+    here = [row for row in rows if (row.get("site") or site) == site]
+    parts, patients = ({row["case"]: row[key] for row in here if row.get(key)} for key in ("part", "patient"))
+    return parts, patients
 
 
 def _segmenters(settings: SiteSettings, plan: Plan | None, labels: LabelSchema) -> dict[str, Segmenter]:

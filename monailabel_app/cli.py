@@ -79,7 +79,7 @@ def site() -> None:
     "--codes", type=_PATH, help="JSON with coded words (SNOMED CT ...) for labels, which Slicer keeps with them."
 )
 @click.option(
-    "--split", type=_PATH, help="CSV (case,part and maybe site) that assigns cases to train, validation, holdout."
+    "--split", type=_PATH, help="CSV: case, part (train, validation, holdout) and/or patient, and maybe site."
 )
 @click.option("--users", type=_PATH, help="Users file; needed to listen beyond this machine.")
 @click.option("--checkpoint", type=_PATH, help="Checkpoint of SAM ViT-B or MedSAM.")

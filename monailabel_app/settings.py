@@ -48,7 +48,7 @@ class SiteSettings:
         labels: label schema; ``None`` takes the plan's, or one label ``tumour`` = 1.
         annotates: labels that are annotated here; ``None`` for all of the schema.
         codes: JSON file with coded words for labels (:func:`monailabel_app.labels.read_codes`).
-        split: CSV with ``case,part`` (and ``site``) that assigns cases to parts.
+        split: CSV with ``case,part`` (and ``patient``, ``site``) that assigns cases to parts and patients.
         users: JSON file of users; ``None`` is one local administrator.
         checkpoint: base checkpoint of a SAM model.
         tls_cert: certificate chain (PEM); with ``tls_key`` the site speaks HTTPS.

@@ -5,7 +5,7 @@ neither on the order in which labels arrive nor on the patient's name. Small sit
 validation case early: where a site has two patients or more and none of them validates (or trains),
 the one to be assigned now does, and nobody is held out before there is one of each. Stored
 assignments never change, but for one thing: a split file may place patients of whom nothing was
-corrected yet.
+corrected yet. The file also says which cases are of one patient; without it every case is a patient of its own.
 """
 
 from __future__ import annotations
@@ -78,38 +78,58 @@ class Splits:
         return {row["case"]: row["patient"] for row in rows}
 
     def import_split(self, parts: Mapping[str, str], patients: Mapping[str, str] | None = None) -> int:
-        """Take over the parts of a split file; returns how many cases are new.
+        """Take over what a split file says; returns how many cases are new.
 
         Args:
             parts: case -> part.
-            patients: case -> patient; a case that is absent is a patient of its own.
+            patients: case -> patient; a case that was never named here is a patient of its own. Cases without
+                a part share that of their patient's other cases, or are drawn together.
 
         Raises:
             SiteError: an unknown part.
             Conflict: a corrected patient, or one of an earlier file, has another part; nothing is
                 taken over.
         """
-        patients = patients or {}
         for case, part in parts.items():
             if part not in get_args(Part):
                 raise SiteError(f"case {case!r} has part {part!r}", f"choose one of: {', '.join(get_args(Part))}")
-        before = self.all()
         with self._database.transaction():
-            self._forget_unused(parts)
+            before = self.patients()
+            patients = {case: before.get(case, case) for case in parts} | dict(patients or {})
+            self._forget_unused(c for c, patient in patients.items() if c in parts or before.get(c) != patient)
             known = self.all()
-            for case, part in parts.items():
-                patient = patients.get(case, case)
-                have = known.get(case) or self._stored(patient)
-                if have is not None and have != part:
-                    raise Conflict(
-                        f"case {case!r} is for {have}, the split file says {part}",
-                        "a patient keeps its part for good; correct the file, or use another state folder",
-                    )
-                if have is None:
-                    self._store(patient, cast(Part, part), "file")
-                if case not in known:
-                    self._database.execute('INSERT INTO cases ("case", patient) VALUES (?, ?)', (case, patient))
-        return len(parts.keys() - before.keys())
+            for case in sorted(patients, key=lambda case: (case not in parts, case not in known)):
+                self._take_over(case, patients[case], known.get(case), cast(Part | None, parts.get(case)))
+            self._forget_unused(())
+        return len(patients.keys() - before.keys())
+
+    def _take_over(self, case: str, patient: str, known: Part | None, wanted: Part | None) -> None:
+        """Place one case of a file.
+
+        Args:
+            case: the case.
+            patient: whose it is.
+            known: part that it has for good.
+            wanted: part in the file.
+        """
+        parts = {part for part in (wanted, known, self._stored(patient)) if part is not None}
+        if len(parts) > 1:
+            have = known or self._stored(patient)
+            raise Conflict(
+                f"case {case!r} is for {have}, the split file says {wanted}"
+                if wanted
+                else f"case {case!r} is for {known}, other cases of its patient for {self._stored(patient)}",
+                "a patient keeps its part for good; correct the file, or use another state folder",
+            )
+        if not parts:
+            self._assign_patient(patient)
+        elif self._stored(patient) is None:
+            self._store(patient, parts.pop(), "file")
+        self._database.execute(
+            'INSERT INTO cases ("case", patient) VALUES (?, ?) '
+            'ON CONFLICT ("case") DO UPDATE SET patient = excluded.patient',
+            (case, patient),
+        )
 
     def _assign_patient(self, patient: str) -> None:
         if self._stored(patient) is not None:

@@ -147,7 +147,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSite]:
     for name, role in (("ada", "admin"), ("ann", "annotator"), ("vic", "viewer")):
         write_user(folder / "users.json", name, role, f"{name} secret")
     split = folder / "split.csv"
-    split.write_text("case,part\nras,train\nlps,validation\n")
+    split.write_text("case,part,patient\nras,train,\nlps,validation,erika\nthick,,erika\n")
     options = ["--model", "unet", "--users", str(folder / "users.json"), "--labels", "tumour=1", "--split", str(split)]
     running = serve(folder, "--name", "guarded", *options)
     yield running

@@ -130,6 +130,11 @@ def test_each_role_may_do_what_the_ones_below_may(
     assert attempt("GET", "/federation/courier/requests", vic) == 401
 
 
+def test_cases_of_one_patient_share_a_part_and_it_is_shown(guarded: Any) -> None:
+    parts = requests.get(f"{guarded.url}/learning/gate", headers=token_of(guarded, "vic"), timeout=30).json()["parts"]
+    assert (parts["lps"], parts["thick"]) == ("validation", "validation")
+
+
 def test_nothing_to_learn_from_and_the_author_is_the_caller(guarded: Any, tmp_path: Path) -> None:
     import nibabel as nib
     import numpy as np

@@ -69,6 +69,36 @@ def test_a_split_file_cannot_tear_a_patient_apart(database: Database) -> None:
     assert splits.all() == {}
 
 
+def test_cases_of_one_patient_are_drawn_together_and_later_ones_follow(state: SiteState, images: Any) -> None:
+    patients = {f"p{n}-{visit}": f"p{n}" for n in range(12) for visit in "abc"}
+    first = {case: patient for case, patient in patients.items() if not case.endswith("c")}
+    assert state.splits.import_split({"p0-a": "holdout"}, first) == 24
+    placed = state.splits.all()
+    assert placed["p0-a"] == placed["p0-b"] == "holdout"
+    assert {placed[case] for case in placed} == {"train", "validation", "holdout"}
+    for _ in range(2):  # as at every start of the site
+        state.splits.import_split({"p0-a": "holdout"}, patients)
+        later = state.splits.all()
+        assert {case: later[case] for case in placed} == placed
+        for n in range(12):
+            assert len({later[f"p{n}-{visit}"] for visit in "abc"}) == 1
+
+
+def test_a_case_that_was_corrected_takes_the_others_of_its_patient_along(state: SiteState, images: Any) -> None:
+    state.splits.import_split({"x": "train", "y": "validation"})
+    alone = state.splits.assign(["old", "new"])
+    images.submit(state, "old")
+    state.splits.import_split({}, {"new": "p", "old": "p"})
+    assert state.splits.patients()["old"] == "p"
+    assert state.splits.all()["old"] == state.splits.all()["new"] == alone["old"]
+    images.submit(state, "x")
+    images.submit(state, "y")
+    before = state.splits.all(), state.splits.patients()
+    with pytest.raises(Conflict, match="other cases of its patient for train"):
+        state.splits.import_split({}, {"x": "q", "y": "q"})
+    assert (state.splits.all(), state.splits.patients()) == before
+
+
 def test_a_split_file_may_come_late_but_not_after_a_correction(state: SiteState, images: Any) -> None:
     placed = state.splits.assign(["a", "b", "c"])
     other = {"train": "holdout", "validation": "train", "holdout": "validation"}
