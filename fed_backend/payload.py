@@ -243,7 +243,7 @@ def check(
 ) -> tuple[PayloadHeader, Tensors]:
     """Decode a payload and refuse it unless it is exactly what was asked for.
 
-    Order: size, header, plan, base, kind, method, site, round, names, shapes, finite, norm.
+    Order: size, header, plan, base, kind, method, site, round, names, shapes, finite, norm, not all zero.
 
     Args:
         data: the payload as received.
@@ -310,6 +310,11 @@ def check(
         raise PayloadError(
             f"payload from {header.site!r} has norm {norm:.3g}, above the plan's {plan.max_update_norm:.3g}",
             "a diverged or hostile update: inspect the site before allowing more",
+        )
+    if kind == "update" and tensors and not norm:
+        raise PayloadError(
+            f"payload from {header.site!r} holds nothing but zeros",
+            "no training ends there: inspect the site before it takes part again",
         )
     return header, tensors
 

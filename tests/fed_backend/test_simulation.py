@@ -113,7 +113,7 @@ def test_memory_does_not_grow_with_the_sites() -> None:
                 method="fedavg",
                 parent_sha256=hashlib.sha256(data).hexdigest(),
             )
-            return encode(reply, {"w": np.full((256, 256), self._number, np.float32)})
+            return encode(reply, {"w": np.full((256, 256), 1 + self._number, np.float32)})
 
         def offer(self, data: bytes) -> Mapping[str, Any]:
             return {}

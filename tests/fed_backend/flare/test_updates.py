@@ -11,7 +11,7 @@ from in_process import PLAN, Federation, Site, small_plan, updates
 
 from fed_backend.flare.messages import Message
 from fed_backend.methods.mixing import weighted_mean, weights_of
-from fed_backend.payload import Tensors, decode
+from fed_backend.payload import Tensors, decode, encode
 
 Make = Callable[..., Federation]
 
@@ -34,6 +34,7 @@ def _poison(value: float) -> Callable[[Tensors], Tensors]:
         (_poison(float("nan")), "'conv.weight' from 'south' holds NaN"),
         (_poison(float("-inf")), "'conv.weight' from 'south' holds NaN or infinity"),
         (_poison(1e9), "norm"),
+        (lambda t: {n: np.zeros_like(v) for n, v in t.items()}, "'south' holds nothing but zeros"),
         (lambda t: {n: v for n, v in t.items() if n != "conv.weight"}, "lacks tensor 'conv.weight'"),
         (lambda t: {**t, "image": np.zeros((9, 9), np.float32)}, "'image', which may not travel"),
         (lambda t: {**t, "conv.weight": np.zeros((3, 2), np.float32)}, "shape (3, 2)"),
@@ -79,8 +80,6 @@ def test_an_update_that_did_not_start_from_this_round_is_refused(make: Make) -> 
 
 def b_other(message: Message) -> bytes:
     """The same request with other bytes: another number of examples in its header."""
-    from fed_backend.payload import encode
-
     header, tensors = decode(message.body)
     return encode(header.model_copy(update={"examples": 99}), tensors)
 
@@ -91,6 +90,36 @@ def test_a_site_may_say_why_it_cannot(make: Make) -> None:
     status = federation.run()
     assert status["history"][0]["sites"]["west"]["reason"] == "site 'west' is paused"
     assert status["state"] == "finished"
+
+
+def test_an_update_for_other_labels_is_refused(make: Make) -> None:
+    """The labels are part of the plan: such a site holds another one, whatever its courier says."""
+    more = small_plan(labels={"tumour": 1, "oedema": 2})
+    federation = make()
+    west = federation.sites["west"]
+    update, west.update = west.update, lambda start: relabelled(update(start), more.sha256)  # type: ignore[method-assign]
+    status = federation.run()
+    assert "'west' has plan" in status["history"][0]["sites"]["west"]["reason"]
+    assert status["history"][0]["sites"]["north"]["state"] == "aggregated"
+    assert not west.offers
+
+
+def relabelled(data: bytes, plan_sha256: str) -> bytes:
+    header, tensors = decode(data)
+    return encode(header.model_copy(update={"plan_sha256": plan_sha256}), tensors)
+
+
+def test_one_site_alone_keeps_its_model_from_round_to_round(make: Make) -> None:
+    alone = small_plan(quorum=1)
+    federation = make(Site("north", alone), plan=alone)
+    assert federation.run(rounds=2)["state"] == "finished"
+    north = federation.sites["north"]
+    for round_, offer in enumerate(north.offers):
+        sent, offered = decode(north.updates["run1", round_])[1], decode(offer)[1]
+        np.testing.assert_allclose(offered["conv.weight"], sent["conv.weight"], atol=1e-6)
+        products = [t["block.lora_B"] @ t["block.lora_A"] for t in (offered, sent)]
+        np.testing.assert_allclose(products[0], products[1], atol=1e-4)
+    assert len(north.offers) == 2
 
 
 def test_a_courier_with_another_plan_takes_no_part(make: Make) -> None:

@@ -33,6 +33,13 @@ UNET = {
     "model.2.0.conv.weight": (2, 2, 3, 3),
 }
 SELECTOR = {"convs.0.weight": (2, 1, 3, 3), "head.weight": (len(SITES), 2), "head.bias": (len(SITES),)}
+VIT_B = {
+    f"image_encoder.blocks.{block}.attn.{part}.lora_{half}": shape
+    for block in range(12)
+    for part, width in (("qkv", 2304), ("proj", 768))
+    for half, shape in (("A", (4, 768)), ("B", (width, 4)))
+}
+"""All LoRA pairs of SAM ViT-B at rank 4."""
 MODELS: dict[str, dict[str, Any]] = {"sam": {"name": "sam", "base": "sam_tiny"}, "unet": {}}
 
 PAIRS = [(method, base) for method in sorted(METHODS) for base in ("sam", "unet")]

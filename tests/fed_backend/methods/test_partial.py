@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from builders import header, plan
-from federations import SAM, UNET, assert_same, method_plan, started, updates
+from federations import MODELS, SAM, UNET, VIT_B, assert_same, method_plan, started, updates
 
 from fed_backend.errors import PlanError
 from fed_backend.methods import METHODS, Update
 from fed_backend.methods.fedbn import FedBN
 from fed_backend.methods.fedprox import FedProx
+from fed_backend.methods.fedsca import FedSCA
 from fed_backend.methods.names import block_of, matching
 from fed_backend.methods.pfedsam import PFedSAM
 from fed_backend.payload import encode
@@ -114,14 +115,18 @@ def test_blocks_and_patterns_of_names() -> None:
 
 def test_pfedsam_on_vit_b_at_rank_4_sends_at_most_0_6_megabytes() -> None:
     """Measured at the serialiser, header included; the pairs on ``proj`` beside ``qkv`` would be 0.88 MB."""
-    lora: dict[str, tuple[int, int]] = {}
-    for block in range(12):
-        for part, width in (("qkv", 2304), ("proj", 768)):
-            name = f"image_encoder.blocks.{block}.attn.{part}"
-            lora |= {f"{name}.lora_A": (4, 768), f"{name}.lora_B": (width, 4)}
     sam = {"name": "sam", "base": "sam_vit_b", "image_size": 1024}
     chosen = {"name": "pfedsam", "settings": {"shared": "*.attn.qkv.lora_*"}}
-    agreed = plan(method=chosen, model=sam, adapter=lora)
+    agreed = plan(method=chosen, model=sam, adapter=VIT_B)
     keys = PFedSAM(agreed).shared_keys()
-    data = encode(header(agreed), {name: np.zeros(lora[name], np.float32) for name in keys})
+    data = encode(header(agreed), {name: np.zeros(VIT_B[name], np.float32) for name in keys})
     assert 12 * 4 * (768 + 2304) * 4 < len(data) <= 600_000
+
+
+def test_fedsca_with_half_of_the_blocks_of_vit_b_sends_half_of_the_bytes() -> None:
+    sizes = {}
+    for share in (0.5, 1):
+        agreed = plan(method={"name": "fedsca", "settings": {"share": share}}, model=MODELS["sam"], adapter=VIT_B)
+        keys = FedSCA(agreed).shared_keys()
+        sizes[share] = len(encode(header(agreed), {name: np.zeros(VIT_B[name], np.float32) for name in keys}))
+    assert 0.45 * sizes[1] < sizes[0.5] <= 0.55 * sizes[1]
