@@ -1,5 +1,143 @@
+"""The federation benchmark's tables and plots, from its rows."""
+
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
 
-def write_results(rows, root):
-    pass
+from bench.federation_plot import draw
+from bench.federation_rows import Row
+
+__all__ = ["NAMES", "Table", "kept", "table", "write_results"]
+
+NAMES = {
+    "local-only": "every site alone",
+    "pooled": "all data in one place",
+    "ensemble": "ensemble of the sites",
+    "fedavg": "FedAvg",
+    "fedprox": "FedProx",
+    "fedbn": "FedBN",
+    "fedsm": "FedSM, routed",
+    "fedsm-personal": "FedSM, personal model (oracle)",
+    "fedsm-global": "FedSM, global model",
+    "fedsca": "FedSCA",
+    "pfedsam": "pFedSAM",
+    "gcml": "GCML",
+}
+ABLATIONS = {
+    "gcml-alone": "GCML, weight 0: training alone and merging",
+    "gcml-beta0": "GCML, beta 0: no push away from a wrong teacher",
+    "fedsca-none": "FedSCA, no block travels",
+    "fedsca-quarter": "FedSCA, a quarter of the blocks",
+    "fedsca-most": "FedSCA, three quarters of the blocks",
+    "fedsca-all": "FedSCA, all blocks",
+    "pfedsam-reverse": "pFedSAM, KL the other way",
+    "pfedsam-mu0": "pFedSAM, no teacher",
+    "fedavg-float16": "FedAvg, float16",
+    "fedavg-int8": "FedAvg, int8",
+}
+TOLERANCE = 0.01
+Cell = tuple[str, int]
+
+
+def write_results(rows: Sequence[Row], root: Path) -> None:
+    """Write all tables beside the rows, the plots, and the tables that ``docs/results.md`` has a place for."""
+    parts = [
+        "# Federated methods at equal gradient steps",
+        "",
+        "From `make bench-federation`; see docs/results.md.",
+        "",
+    ]
+    page = root / "docs" / "results.md"
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    for dataset, model in sorted({(row["dataset"], row["model"]) for row in rows}):
+        here = [row for row in rows if (row["dataset"], row["model"]) == (dataset, model)]
+        shown = table(here)
+        parts += [f"## {dataset}, {model}", "", *shown, ""]
+        place = f"<!-- {dataset} {model} -->"
+        text = re.sub(
+            f"{place}.*?<!-- end -->",
+            lambda _, p=place, s=shown: "\n".join([p, "", *s, "", "<!-- end -->"]),
+            text,
+            flags=re.S,
+        )
+        names = {name: shown_as for name, shown_as in NAMES.items() if any(row["method"] == name for row in here)}
+        draw(here, names, root / "docs" / "images" / f"federation-{dataset}-{model}.png", f"{dataset}, {model}")
+    (root / "bench" / "results" / "federation.md").write_text("\n".join(parts), encoding="utf-8")
+    if text:
+        page.write_text(text, encoding="utf-8")
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """One line per method and ablation of one data set and model; rows of all seeds."""
+    scores = Table(rows)
+    sites = scores.sites
+    unseen, left = (any(row["part"] == part for row in rows) for part in ("unseen", "left-out"))
+    heads = [*sites, "mean", "worst", *(["unseen"] if unseen else []), *(["left out"] if left else [])]
+    heads += ["below alone", "joined", "MB/site", "MB", "s", "seeds"]
+    lines = ["| method | " + " | ".join(heads) + " |", "|---" + "|---:" * len(heads) + "|"]
+    for method, name in {**NAMES, **ABLATIONS}.items():
+        found = scores.of(method)
+        if not found:
+            continue
+        by_site = [fmean(dice for (at, _), dice in found.items() if at == site) for site in sites]
+        shown = [f"{value:.3f}" for value in (*by_site, fmean(by_site), min(by_site))]
+        shown += [_mean(scores.of(method, part)) for part, given in (("unseen", unseen), ("left-out", left)) if given]
+        lines.append(f"| {name} | " + " | ".join([*shown, *scores.against_alone(method), *scores.costs(method)]) + " |")
+    return lines
+
+
+class Table:
+    """Rows of one data set and model, by method and part.
+
+    Args:
+        rows: of all methods and seeds.
+
+    Attributes:
+        sites: those that train.
+    """
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._rows = rows
+        self.sites = sorted({row["site"] for row in rows if row["part"] == "test"})
+
+    def of(self, method: str, part: str = "test") -> dict[Cell, float]:
+        """(site, seed) -> Dice."""
+        return {
+            (row["site"], row["seed"]): row["dice"]
+            for row in self._rows
+            if (row["method"], row["part"]) == (method, part)
+        }
+
+    def against_alone(self, method: str) -> list[str]:
+        """Share of (site, seed) cells below the site's own model by more than the tolerance; mean once joined."""
+        alone, found = self.of("local-only"), self.of(method)
+        common = found.keys() & alone.keys()
+        if not common or method == "local-only":
+            return ["", ""]
+        below = sum(found[cell] < alone[cell] - TOLERANCE for cell in common)
+        joined = kept(self, method)
+        return [f"{below} of {len(common)}", f"{fmean(joined.values()):.3f}" if joined else ""]
+
+    def costs(self, method: str) -> list[str]:
+        """Megabytes per site and in all, seconds, number of seeds; means over seeds."""
+        mine = [row for row in self._rows if row["method"] == method and row["part"] == "test"]
+        seeds = {row["seed"] for row in mine}
+        size = [(row["bytes_up"] + row["bytes_down"]) / 1e6 for row in mine]
+        seconds = fmean({row["seed"]: row["seconds"] for row in mine}.values())
+        sent = [f"{fmean(size):.1f}", f"{sum(size) / len(seeds):.0f}"] if any(size) else ["0", "0"]
+        return [*sent, f"{seconds:.0f}", str(len(seeds))]
+
+
+def kept(scores: Table, method: str) -> dict[Cell, float]:
+    """What serves at a site that learned alone and then joins: its gate takes the better one on validation cases."""
+    alone, found = scores.of("local-only"), scores.of(method)
+    before, after = scores.of("local-only", "val"), scores.of(method, "val")
+    cells = alone.keys() & found.keys() & before.keys() & after.keys()
+    return {cell: found[cell] if after[cell] > before[cell] else alone[cell] for cell in sorted(cells)}
+
+
+def _mean(found: dict[Cell, float]) -> str:
+    return f"{fmean(found.values()):.3f}" if found else ""
