@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from builders import plan
 
 from fed_backend.lora import pairs
-from fed_backend.methods import METHODS, Method, StatefulMethod, Update
+from fed_backend.methods import GOSSIP, METHODS, Method, StatefulMethod, Update
 from fed_backend.methods.fedsm import SECOND_MOMENT, SELECTOR_STEPS, fedsm_layout
 from fed_backend.payload import Tensors
 from fed_backend.plan import Plan
@@ -42,7 +43,7 @@ VIT_B = {
 """All LoRA pairs of SAM ViT-B at rank 4."""
 MODELS: dict[str, dict[str, Any]] = {"sam": {"name": "sam", "base": "sam_tiny"}, "unet": {}}
 
-PAIRS = [(method, base) for method in sorted(METHODS) for base in ("sam", "unet")]
+PAIRS = [(method, base) for method in sorted({**METHODS, **GOSSIP}) for base in ("sam", "unet")]
 
 
 def method_plan(method: str, base: str = "sam", **settings: Any) -> Plan:
@@ -56,9 +57,33 @@ def method_plan(method: str, base: str = "sam", **settings: Any) -> Plan:
     return plan(method=chosen, model=MODELS[base], adapter=adapter, training=training)
 
 
+class Ring:
+    """Peers as the suite sees a method: each site lets the next one visit, and is offered the mean of both.
+
+    What a hub does for everybody, every peer does for itself; the ring is closed in order of names.
+    """
+
+    def __init__(self, of: Plan) -> None:
+        self._method = GOSSIP[of.method.name](of)
+        self.name = self._method.name
+        self.shared_keys = self._method.shared_keys
+
+    def aggregate(self, updates: Sequence[Update]) -> Mapping[str, Tensors]:
+        ring = sorted(updates, key=lambda update: update.site)
+        if len(ring) == 1:
+            return {ring[0].site: ring[0].tensors}
+        pairs_ = zip(ring, ring[1:] + ring[:1], strict=True)
+        return {own.site: self._method.candidates(own, visitor)["mean"] for own, visitor in pairs_}
+
+
+def made(of: Plan) -> Method:
+    """The method of a plan, as a hub, or a ring of peers, has it."""
+    return Ring(of) if of.method.name in GOSSIP else METHODS[of.method.name](of)
+
+
 def started(of: Plan) -> Method:
     """The method of a plan, told where all sites start."""
-    method = METHODS[of.method.name](of)
+    method = made(of)
     if isinstance(method, StatefulMethod):
         method.begin(random_tensors(method.start_keys(), of, 99))
     return method
@@ -75,7 +100,7 @@ def random_tensors(keys: frozenset[str], of: Plan, seed: int) -> Tensors:
 
 def updates(of: Plan, sites: tuple[str, ...] = SITES, seed: int = 0) -> list[Update]:
     """One random update per site, with 1, 2, 3, ... examples."""
-    keys = METHODS[of.method.name](of).shared_keys()
+    keys = made(of).shared_keys()
     return [Update(s, random_tensors(keys, of, 1000 * seed + SITES.index(s)), 1 + SITES.index(s)) for s in sites]
 
 
