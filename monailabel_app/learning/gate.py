@@ -38,6 +38,7 @@ __all__ = [
     "decide",
     "hopeless",
     "obvious",
+    "promising",
     "refuse",
 ]
 
@@ -223,6 +224,12 @@ def obvious(decision: Decision) -> bool:
 def hopeless(decision: Decision, more: int) -> bool:
     """Whether so many more cases cannot rescue a challenger: too many cases fell below the floor already."""
     return not decision.promoted and len(too_low(decision)) > may_fall(len(decision.cases) + more)
+
+
+def promising(decision: Decision) -> bool:
+    """Whether a challenger was refused although it gains on average: a smaller step may be safe."""
+    before, after = decision.mean_champion, decision.mean_challenger
+    return not decision.promoted and before is not None and after is not None and after > before
 
 
 def refuse(reason: str, rule: GateRule | None = None) -> Decision:

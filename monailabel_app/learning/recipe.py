@@ -22,12 +22,12 @@ from typing import Any
 
 from fed_backend.payload import Tensors
 from fed_backend.plan import TrainingSpec
-from monailabel_app.imaging.volume import Array, Volume
+from monailabel_app.imaging.volume import Volume
 from monailabel_app.learning.evaluate import evaluate
 from monailabel_app.learning.finetune import Finetuned, finetune
 from monailabel_app.models.base import Cases, Labelmap, Progress, Segmenter, no_progress
 
-__all__ = ["KEEP", "REHEARSED", "TRUST", "Rehearsal", "learn_from", "rehearse", "with_steps"]
+__all__ = ["KEEP", "REHEARSED", "SMALLER", "TRUST", "Rehearsal", "between", "learn_from", "rehearse", "with_steps"]
 
 REHEARSED = 4
 """Uncorrected cases that are rehearsed, if the site has so many."""
@@ -40,6 +40,9 @@ WITNESSES = 3
 
 KEEP = 0.5
 """Share of the champion's weights in the result."""
+
+SMALLER = 0.75
+"""The same in a second, smaller step, which is tried where the first one is better on average but not safe."""
 
 LONGEST = 4
 """However many corrections there are, training takes at most so many times its basic steps."""
@@ -134,11 +137,17 @@ def learn_from(
     done = finetune(segmenter, cases, training, seed=seed, progress=progress, on_loss=on_loss)
     if not rehearsal.keep:
         return done
-    segmenter.load_adapter(
-        {name: _between(champion[name], tuned, rehearsal.keep) for name, tuned in done.tensors.items()}
-    )
-    return replace(done, tensors=segmenter.adapter())
+    mixed = between(champion, done.tensors, rehearsal.keep)
+    segmenter.load_adapter(mixed)
+    return replace(done, tensors=mixed)
 
 
-def _between(before: Array, after: Array, keep: float) -> Array:
-    return (keep * before + (1 - keep) * after).astype(after.dtype)
+def between(before: Tensors, after: Tensors, keep: float) -> Tensors:
+    """Weights on the way from one version to another.
+
+    Args:
+        before: the champion's; may hold more than ``after``.
+        after: the fine-tuned ones.
+        keep: share of ``before``, 0..1.
+    """
+    return {name: (keep * before[name] + (1 - keep) * tuned).astype(tuned.dtype) for name, tuned in after.items()}

@@ -79,6 +79,31 @@ def test_only_uncorrected_training_images_are_rehearsed_and_the_record_names_the
     assert record["trust"] > 0.3
 
 
+@pytest.mark.slow
+def test_a_step_that_helps_but_is_not_safe_is_followed_by_a_smaller_one(state: SiteState, images: Any) -> None:
+    state.splits.import_split({"a": "train", "b": "train", "v": "validation"})
+    for case in "abv":
+        images.submit(state, case)
+    work = bench(state)
+    first, _ = run_job(work, take(state))
+    store = state.versions("unet")
+    store.promote(first["version"], "by hand")
+    state.settings.set("gate", {"confidence": 0.999})  # more than the few cases here can give
+    result, message = run_job(work, take(state))
+    steps = [v for v in store.list() if v.parent == first["version"]]
+    assert [v.settings["rehearsal"]["keep"] for v in steps] == [0.5, 0.75], message
+    assert result["version"] == steps[1].id
+    assert "smaller step" in message
+    champion, large, small = (store.load(id_) for id_ in (first["version"], steps[0].id, steps[1].id))
+    for name, tensor in large.items():
+        half = champion[name] + (tensor - champion[name]) / 2
+        np.testing.assert_allclose(small[name], half, atol=1e-5)
+    verdicts = [store.verdict(v.id) for v in steps]
+    assert all(v is not None and not v["promoted"] and v["reason"] for v in verdicts), (
+        "both are kept with their reasons"
+    )
+
+
 def corrections_of(state: SiteState, images: Any, cases: str) -> list[Any]:
     state.splits.assign({case: case.lower() for case in cases})
     return [images.submit(state, case) for case in cases]
