@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +10,18 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from fed_backend.errors import FederationError
-from fed_backend.flare.round_payloads import Combined, aggregate_payloads, check_update, global_payload
+from fed_backend.flare.round_payloads import (
+    Combined,
+    aggregate_payloads,
+    check_update,
+    global_payload,
+    sum_payload,
+)
 from fed_backend.methods import StatefulMethod, build_method, exact_of
+from fed_backend.methods.fedavg import Averaging
 from fed_backend.payload import Tensors, decode
 from fed_backend.plan import Plan
+from fed_backend.secure.fixed_point import Words
 from fed_backend.tensor_file import Data
 
 __all__ = ["Aggregator"]
@@ -108,6 +116,22 @@ class Aggregator:
         except BaseException:
             self.restore(before)
             raise
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of what the method shares."""
+        return {name: self._plan.adapter[name] for name in sorted(self._method.shared_keys())}
+
+    def from_sum(
+        self, run: str, round_: int, total: Words, sites: Collection[str], summed: int, folder: Path
+    ) -> Combined:
+        """What a secure sum comes to; see :func:`~fed_backend.flare.round_payloads.sum_payload`.
+
+        Raises:
+            ValueError: it is no sum of updates.
+        """
+        assert isinstance(self._method, Averaging)
+        return sum_payload(self._plan, self._method, run, round_, total, sites, summed, folder)
 
 
 def _start_of(plan: Plan, start: bytes | None) -> Tensors:

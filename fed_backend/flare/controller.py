@@ -26,6 +26,7 @@ from fed_backend.flare.messages import Message
 from fed_backend.flare.pieces import Spool
 from fed_backend.gossip.relay import Switchboard
 from fed_backend.methods import GOSSIP
+from fed_backend.secure.roster import root_of
 
 __all__ = ["RoundsController"]
 
@@ -74,7 +75,8 @@ class RoundsController(Controller):  # type: ignore[misc]  # FLARE has no types
             coordinator = Switchboard(kit.plan.sha256, kit.members())
         else:
             store = CheckpointStore(kit.folder / "state")
-            coordinator = Coordinator(kit.plan, kit.members(), Outbox(link), store, start=kit.start())
+            root = root_of(kit) if kit.plan.secure else None
+            coordinator = Coordinator(kit.plan, kit.members(), Outbox(link), store, start=kit.start(), root=root)
             spool = Spool(kit.folder / "state" / "incoming", kit.plan.max_payload_bytes, coordinator.has)
         lock, wake = threading.Lock(), threading.Event()
 

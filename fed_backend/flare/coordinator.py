@@ -12,9 +12,12 @@ that calls do not overlap.
                       +--quorum out of reach--> the run fails, saying who is missing   that site only
                          (at once, or, if sites fell silent, after a while: they may be heard again)
 
+Under a plan with secure sums more exchanges lie between training and offer (:mod:`.secure_round`).
+
 A run survives the process: the checkpoint is written before anything depends on it, and a new
 coordinator begins the interrupted round again with the same bytes. Updates that had arrived are
-kept, so the aggregate is bit-identical whether or not there was a fault.
+kept, so the aggregate is bit-identical whether or not there was a fault; masked ones are not kept, as
+what takes the masks off them may be gone.
 """
 
 from __future__ import annotations
@@ -26,12 +29,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from cryptography import x509
+
 from fed_backend.errors import FederationError, FedSegError
 from fed_backend.flare.aggregator import Aggregator
 from fed_backend.flare.checkpoint import CheckpointStore
 from fed_backend.flare.exchange import Exchange, Presence, Timing
 from fed_backend.flare.messages import Message, Transport, Verdict
 from fed_backend.flare.run_state import REASON_CHARS, Measured, RoundRecord, Run, SiteStatus
+from fed_backend.flare.secure_round import SecureRound
 from fed_backend.flare.verdicts import judge
 from fed_backend.plan import Plan
 from fed_backend.tensor_file import Data, size
@@ -54,6 +60,7 @@ class Coordinator:
         transport: carries messages to sites.
         store: where checkpoints go and come from.
         start: payload with the tensors that all sites start from, for methods that compare with them.
+        root: certificate of the federation's authority; a plan with secure sums needs it.
         timing: when the hub acts on silence.
         clock: monotonic seconds.
 
@@ -76,6 +83,7 @@ class Coordinator:
         store: CheckpointStore,
         *,
         start: bytes | None = None,
+        root: x509.Certificate | None = None,
         timing: Timing | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -90,6 +98,8 @@ class Coordinator:
         for name in plan.methods:
             Aggregator(plan, name, start=start)  # a method that cannot run should not be found out by night
         self._aggregator = self._new_aggregator(self._saved.method or plan.method.name)
+        self._root = root
+        self._sum: SecureRound | None = None
         self._exchange: Exchange | None = None
         self._measured = Measured()
         self._dirty = self._news = False
@@ -264,7 +274,7 @@ class Coordinator:
             self._measured.seconds[site] = float(seconds)
         if not fields.get("ok"):
             self._fail_site(site, str(fields.get("reason", ""))[:REASON_CHARS] or "the site gave no reason")
-        elif exchange.topic == "train":
+        elif exchange.topic != "offer":
             self._take_update(exchange, site, message.body)
         else:
             report = fields.get("report")
@@ -276,13 +286,17 @@ class Coordinator:
         run, length = self._run, size(data)
         assert run is not None
         try:
-            self._aggregator.check(data, site, run.id, run.round, exchange.bodies[site])
-            self._saved.updates[site] = self._store.put(data)
+            if self._sum is None:
+                self._aggregator.check(data, site, run.id, run.round, exchange.bodies[site])
+            else:
+                self._sum.take(exchange.topic, site, data)
+            if self._sum is None or exchange.topic == "mask":
+                self._saved.updates[site] = self._store.put(data)
         except (FedSegError, OSError) as error:
             logger.warning("the update of %s is not taken: %s", site, error)
             self._fail_site(site, _plain(error))
             return
-        self._measured.bytes_up[site] = length
+        self._measured.came(site, length)
         exchange.accept(site)
         run.sites[site] = SiteStatus(state="sending", progress=1.0)
         self._changed(save=True)
@@ -322,6 +336,8 @@ class Coordinator:
             self._end("failed", f"round {run.round + 1} was interrupted {self._timing.attempts} times at the hub")
             return
         run.state = "running"
+        if self._plan.secure is not None and self._saved.phase == "train":
+            self._saved.updates = {}  # masked under keys of the attempt before
         arrived = {site: size(path) for site, path in self._store.view(self._saved.updates).items()}
         self._measured = Measured(self._clock(), bytes_up=arrived)
         if self._saved.phase == "offer":
@@ -333,7 +349,9 @@ class Coordinator:
             self._saved.globals = self._beginnings(ready)
             run.sites = {site: SiteStatus.beginning(site in ready) for site in self._sites}
         self._saved.phase = "train"
-        self._exchange = self._new_exchange("train", dict(self._store.view(self._saved.globals)))
+        bodies = dict(self._store.view(self._saved.globals))
+        self._sum = self._new_sum(run, bodies)
+        self._exchange = self._new_exchange("train", bodies)
         for site in self._saved.updates:
             self._exchange.accept(site)
         self._changed(save=True)
@@ -351,13 +369,24 @@ class Coordinator:
     def _new_exchange(self, topic: str, bodies: Mapping[str, Data]) -> Exchange:
         run = self._run
         assert run is not None
-        task = f"{run.id}/{run.round}/{topic}"
+        attempt = f".{self._sum.attempt}" if self._sum else ""
+        task = f"{run.id}/{run.round}{attempt}/{topic}"
         return Exchange(topic, task, bodies, self._clock(), self._plan.round_deadline_s, self._timing)
+
+    def _new_sum(self, run: Run, begun: Mapping[str, Data]) -> SecureRound | None:
+        if self._plan.secure is None:
+            return None
+        if self._root is None:
+            raise FederationError("secure sums need the authority's certificate", "start the hub from its kit")
+        return SecureRound(self._plan, self._aggregator, self._root, run.id, run.round, self._saved.attempts, begun)
 
     def _advance(self, exchange: Exchange) -> None:
         now = self._clock()
+        needed = self._sum.needed(exchange.topic) if self._sum else self._plan.quorum
         for site in exchange.due(now, self._presence):
-            fields = {"task": exchange.task, "deadline_s": exchange.remaining_s(now)}
+            fields: dict[str, Any] = {"task": exchange.task, "deadline_s": exchange.remaining_s(now)}
+            if self._sum:
+                fields["attempt"] = self._sum.attempt
             self._measured.sent(site, size(exchange.bodies[site]))
             self._transport.post(site, Message(exchange.topic, fields, exchange.bodies[site]))
         for site, reason in exchange.expire(now, self._presence).items():
@@ -366,18 +395,39 @@ class Coordinator:
         if exchange.topic == "offer":
             if exchange.complete:
                 self._finish_round()
-        elif exchange.hopeless(now, self._plan.quorum):
+        elif exchange.hopeless(now, needed):
             assert self._run is not None
-            self._end("failed", exchange.shortage(self._run.round, self._plan.quorum))
-        elif exchange.complete and not exchange.short(self._plan.quorum):
+            self._end("failed", exchange.shortage(self._run.round, needed))
+        elif self._sum and (exchange.complete or self._sum.enough(exchange.topic, exchange.answered)):
+            if not exchange.short(needed):
+                self._next_of_sum(self._sum, exchange)
+        elif exchange.complete and not exchange.short(needed):
             self._aggregate()
+
+    def _next_of_sum(self, secure: SecureRound, exchange: Exchange) -> None:
+        """Go on to the next exchange of a secure sum, or to its aggregate."""
+        if exchange.topic == "mask":
+            self._saved.updates = {site: self._saved.updates[site] for site in sorted(exchange.answered)}
+        try:
+            following = secure.after(exchange.topic, exchange.answered, self._store.view(self._saved.updates))
+        except FedSegError as error:
+            self._end("failed", f"the secure sum cannot go on: {error}")
+            return
+        if following is None:
+            self._aggregate()
+        else:
+            self._exchange = self._new_exchange(*following)
+            self._changed()
 
     def _aggregate(self) -> None:
         run = self._run
         assert run is not None
         updates, begun = self._store.view(self._saved.updates), self._store.view(self._saved.globals)
         try:
-            combined = self._aggregator.combine(run.id, run.round, updates, begun, self._store.scratch)
+            if self._sum:
+                combined = self._sum.combined(updates, self._store.scratch)
+            else:
+                combined = self._aggregator.combine(run.id, run.round, updates, begun, self._store.scratch)
         except (FedSegError, ValueError) as error:
             self._end("failed", f"the updates of round {run.round + 1} cannot be combined: {error}")
             return
@@ -390,7 +440,7 @@ class Coordinator:
         for site in combined.offers:
             note = combined.notes.get(site, "")[:REASON_CHARS]
             run.sites[site] = SiteStatus(state="aggregated", progress=1.0, note=note)
-        self._saved.phase = "offer"
+        self._saved.phase, self._sum = "offer", None
         self._offer()
 
     def _offer(self) -> None:
@@ -416,7 +466,7 @@ class Coordinator:
         run = self._run
         assert run is not None
         self._saved.run = run.model_copy(update={"state": state, "reason": reason})
-        self._exchange = None
+        self._exchange = self._sum = None
         self._saved.phase, self._saved.attempts = "rest", 0
         self._saved.globals, self._saved.updates = {}, {}
         logger.info("run %s %s%s", run.id, state, f": {reason}" if reason else "")

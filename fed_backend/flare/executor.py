@@ -22,6 +22,8 @@ from fed_backend.flare.session import CourierSession
 from fed_backend.flare.site_client import SiteClient, token_reader
 from fed_backend.gossip.relay_end import RelayEnd
 from fed_backend.methods import GOSSIP
+from fed_backend.secure.roster import Identity
+from fed_backend.secure.site import SecureSite
 
 __all__ = ["CourierExecutor"]
 
@@ -66,7 +68,8 @@ class CourierExecutor(Executor):  # type: ignore[misc]  # FLARE has no types
         def on_ready() -> None:
             write_json_atomic(ready, {"job": job_id})
 
-        session = CourierSession(site, _HubLine(link), kit.plan.sha256, on_ready, kit.run / "tasks")
+        secure = SecureSite(Identity.of(kit), kit.plan, site.leaving) if kit.plan.secure else None
+        session = CourierSession(site, _HubLine(link), kit.plan.sha256, on_ready, kit.run / "tasks", secure)
         spool = Spool(kit.run / "incoming", kit.plan.max_payload_bytes, lambda sender: sender == HUB_CELL)
 
         def receive(sender: str, message: Message) -> dict[str, Any]:

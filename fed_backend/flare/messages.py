@@ -7,14 +7,17 @@ topic      fields                                                               
 =========  ==============================================================================  ===========
 beat       plan_sha256, task, stage (idle, training, sending, gating), progress 0..1       ok, detail
 request    id, action (start, stop), method, rounds                                        a verdict
-result     task, ok, reason, seconds, report; body = update payload after a training       ok
+result     task, ok, reason, seconds, report; body = update payload after a training, or   ok
+           the answer to a step of a secure sum
 =========  ==============================================================================  ===========
 
 Hub to site (only acknowledged; the hub repeats what a site does not mention in its beats):
 
 =========  ==============================================================================
-train      task, deadline_s; body = payload of kind ``global``
+train      task, deadline_s, and attempt (secure sums only); body = payload of kind ``global``
 offer      task, deadline_s; body = payload of kind ``aggregate``
+shares     task, deadline_s; like ``mask``, ``agree``, ``reveal`` a step of a secure sum, whose
+           bodies are in :mod:`fed_backend.secure.wire`
 cancel     task
 status     round: the run as ``GET /federation/rounds/{id}`` shows it
 =========  ==============================================================================

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,9 +15,10 @@ from fed_backend.methods.mixing import parts_of
 from fed_backend.methods.robust import change, clipped, robust_mean
 from fed_backend.payload import MAX_EXAMPLES, Kind, PayloadHeader, Tensors, check, decode, encode, read_header, write
 from fed_backend.plan import Plan
+from fed_backend.secure.fixed_point import Words, length_of, mean_of, words_of
 from fed_backend.tensor_file import Data, digest
 
-__all__ = ["HUB", "Combined", "aggregate_payloads", "check_update", "global_payload"]
+__all__ = ["HUB", "Combined", "aggregate_payloads", "check_update", "global_payload", "sum_payload"]
 
 HUB = "hub"
 """Name of the sender in payloads that the hub makes."""
@@ -136,15 +137,14 @@ def aggregate_payloads(
     headers = {site: read_header(updates[site]) for site in sorted(updates)}
     examples = {site: header.examples for site, header in headers.items()}
     sent = _Sent(plan, updates, begun, base or {})
+    if plan.secure is not None:  # a simulation: over FLARE the hub is given the sum
+        assert isinstance(method, Averaging)
+        total = np.zeros(length_of(method.shapes), np.uint64)
+        for site, count in examples.items():
+            total += words_of(sent[site], count, len(examples))
+        return sum_payload(plan, method, run, round_, total, list(examples), len(examples), folder)
     exact = exact_of(method)
-    header = _header(
-        plan,
-        "aggregate",
-        run,
-        round_,
-        examples=min(sum(examples.values()), MAX_EXAMPLES),
-        metrics={"sites": float(len(headers))},
-    )
+    header = _aggregate_header(plan, run, round_, sum(examples.values()), len(headers))
 
     def made(name: str, tensors: Tensors) -> Data:
         return _made(header, _finite(name, tensors), plan, exact, folder and folder / f"aggregate-{name}")
@@ -162,6 +162,41 @@ def aggregate_payloads(
     offers = {site: made(site, tensors) for site, tensors in sorted(combined.items())}
     common = {digest(data) for data in offers.values()}
     return Combined(offers, next(iter(offers.values())) if len(common) == 1 else None, sent.notes)
+
+
+def sum_payload(
+    plan: Plan,
+    method: Averaging,
+    run: str,
+    round_: int,
+    total: Words,
+    sites: Collection[str],
+    summed: int,
+    folder: Path | None = None,
+) -> Combined:
+    """What a secure sum comes to; equal updates give equal bytes, whatever masked them.
+
+    Args:
+        total: sum of :func:`~fed_backend.secure.fixed_point.words_of`.
+        sites: whom to offer it to.
+        summed: how many updates are in it.
+        folder: where to write the result as a file; otherwise it comes as bytes.
+
+    Raises:
+        ValueError: it is no sum of updates, or its norm is above the plan's limit.
+    """
+    tensors, examples = mean_of(total, method.shapes)
+    norm = float(np.sqrt(sum(float(np.square(t, dtype=np.float64).sum()) for t in tensors.values())))
+    if norm > plan.max_update_norm:
+        raise ValueError(f"the mean has norm {norm:.3g}, above the plan's {plan.max_update_norm:.3g}")
+    header = _aggregate_header(plan, run, round_, examples, summed)
+    mean = _made(header, tensors, plan, (), folder and folder / "aggregate-all")
+    return Combined(dict.fromkeys(sorted(sites), mean), mean)
+
+
+def _aggregate_header(plan: Plan, run: str, round_: int, examples: int, sites: int) -> PayloadHeader:
+    more = {"examples": min(examples, MAX_EXAMPLES), "metrics": {"sites": float(sites)}}
+    return _header(plan, "aggregate", run, round_, **more)
 
 
 def _mean_by_parts(

@@ -76,7 +76,7 @@ class Measured:
 
     Attributes:
         began: when it began, on the hub's clock.
-        bytes_up: site -> bytes of its update.
+        bytes_up: site -> bytes of its update, and of what else a secure sum takes.
         bytes_down: site -> bytes sent to it, repeats included.
         seconds: site -> seconds of its training.
     """
@@ -85,6 +85,10 @@ class Measured:
     bytes_up: dict[str, int] = field(default_factory=dict)
     bytes_down: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def came(self, site: str, count: int) -> None:
+        """Count a payload that came from a site."""
+        self.bytes_up[site] = self.bytes_up.get(site, 0) + count
 
     def sent(self, site: str, count: int) -> None:
         """Count a payload that goes to a site."""

@@ -25,7 +25,9 @@ from typing import Any, Protocol
 from fed_backend.errors import FedSegError
 from fed_backend.flare.messages import BEAT_S, Message, Verdict
 from fed_backend.flare.site_client import SiteClient, SiteUnreachable
-from fed_backend.tensor_file import Data
+from fed_backend.secure.site import SecureSite
+from fed_backend.secure.wire import STEPS
+from fed_backend.tensor_file import Data, whole
 
 __all__ = ["SITE_PATIENCE_S", "CourierSession", "Hub"]
 
@@ -56,6 +58,7 @@ class _Task:
     until: float
     stage: str
     update: Path
+    attempt: int = 0
     cancelled: bool = False
 
 
@@ -68,6 +71,7 @@ class CourierSession:
         plan_sha256: the plan in this site's kit.
         on_ready: called once, when hub and site server have both answered.
         folder: for payloads on their way; emptied now.
+        secure: this site's end of secure sums, where the plan asks for them.
         clock: monotonic seconds.
     """
 
@@ -78,11 +82,13 @@ class CourierSession:
         plan_sha256: str,
         on_ready: Callable[[], None],
         folder: Path,
+        secure: SecureSite | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, mode=0o700)
         self._folder = folder
+        self._secure = secure
         self._tasks = 0
         self._site = site
         self._hub = hub
@@ -122,7 +128,7 @@ class CourierSession:
                 if self._task and self._task.id == message.fields.get("task"):
                     self._task.cancelled = True
                     self._task = None
-            elif message.topic in {"train", "offer"}:
+            elif message.topic in {"train", "offer"} or (self._secure and message.topic in STEPS):
                 self._take(message)
             else:
                 return {"ok": False}
@@ -136,12 +142,14 @@ class CourierSession:
         if self._task:
             self._task.cancelled = True
         until = self._clock() + float(message.fields.get("deadline_s", 0.0))
-        stage = "training" if message.topic == "train" else "gating"
+        stage = {"train": "training", "offer": "gating"}.get(message.topic, "sending")
+        attempt = message.fields.get("attempt")
         self._tasks += 1
         body, file = message.body, self._folder / f"{self._tasks}.{message.topic}"
         if isinstance(body, Path):  # it is gone once this message is answered
             body = body.replace(file)
         task = self._task = _Task(task_id, message.topic, body, until, stage, file.with_suffix(".update"))
+        task.attempt = attempt if isinstance(attempt, int) else 0
         self._spawn(lambda: self._work(task), message.topic)
 
     # --- beats -----------------------------------------------------------------------------
@@ -272,7 +280,9 @@ class CourierSession:
             try:
                 if task.topic == "train":
                     self._site.train(task.body, left, task.update)
-                    return task.update, {}
+                    return self._leaving(task), {}
+                if self._secure and task.topic in STEPS:
+                    return self._step_of_sum(self._secure, task), {}
                 return b"", self._site.offer(task.body, left)
             except SiteUnreachable:
                 now = self._clock()
@@ -281,6 +291,18 @@ class CourierSession:
                 if self._over(task) or now > min(give_up, task.until):
                     raise
                 self._stop.wait(_RETRY_S)
+
+    def _leaving(self, task: _Task) -> Data:
+        """What goes to the hub after a training: the update, or the keys that it will be masked with."""
+        return self._secure.begin(task.body, task.update, task.attempt) if self._secure else task.update
+
+    @staticmethod
+    def _step_of_sum(secure: SecureSite, task: _Task) -> Data:
+        answer = secure.answer(task.topic, whole(task.body))
+        if task.topic != "mask":
+            return answer
+        task.update.write_bytes(answer)  # a large one travels as a file
+        return task.update
 
     # --- status ----------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import requests
 
 from fed_backend.errors import FederationError
+from fed_backend.secure.roster import Context
 from fed_backend.tensor_file import Data
 
 __all__ = ["SiteClient", "SiteRefused", "SiteUnreachable"]
@@ -80,6 +81,11 @@ class SiteClient:
         """Offer an aggregate to the site's gate; blocks until it decided."""
         with _sent(payload) as data:
             return _mapping(self._call("POST", "offer", read_s, data=data, headers=_BINARY))
+
+    def leaving(self, step: str, context: Context, others: Sequence[str], data: bytes) -> None:
+        """Tell the site what leaves for a secure sum; what it does not note must not leave."""
+        where = {"step": step, "run": context.run, "round": str(context.round), "sites": ",".join(others)}
+        self._call("POST", "leaving", read_s=60, data=data, headers=_BINARY, params=where)
 
     def lend(self, number: int, receiver: str) -> bytes:
         """The site's own model as a payload, for an exchange with one peer."""

@@ -28,6 +28,7 @@ from fed_backend.secure.wire import (
     parsed,
     to_bytes,
 )
+from fed_backend.tensor_file import Data, whole
 
 __all__ = ["SecureSum"]
 
@@ -63,6 +64,11 @@ class SecureSum:
         if self._roster is None:
             raise ValueError("the sum has no roster yet")
         return self._roster
+
+    @property
+    def size(self) -> int:
+        """Updates in the sum, once :meth:`agree` was called."""
+        return len(self._survivors)
 
     def needed(self, step: str) -> int:
         """Answers that a step needs."""
@@ -121,7 +127,7 @@ class SecureSum:
             requests[site] = to_bytes(Sealed(context=self.context, boxes=boxes))
         return requests
 
-    def agree(self, masked: Mapping[str, bytes]) -> dict[str, bytes]:
+    def agree(self, masked: Mapping[str, Data]) -> dict[str, bytes]:
         """Requests for signatures, to the sites whose masked updates are given: these are in the sum.
 
         Args:
@@ -129,7 +135,7 @@ class SecureSum:
         """
         self._survivors, self._masked_sum = sorted(masked), np.zeros(self._length, np.uint64)
         for site in self._survivors:
-            self._masked_sum += decode_masked(masked[site], self._plan, self.context, site, self._length)
+            self._masked_sum += decode_masked(whole(masked[site]), self._plan, self.context, site, self._length)
         request = to_bytes(Survivors(context=self.context, sites=tuple(self._survivors)))
         return dict.fromkeys(self._survivors, request)
 

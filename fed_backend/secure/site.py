@@ -8,7 +8,6 @@ reveal once for a round, restarted or not.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import threading
 from collections.abc import Callable, Sequence
@@ -28,12 +27,12 @@ from fed_backend.secure.wire import (
     Revealed,
     Sealed,
     Signed,
-    Step,
     Survivors,
     encode_masked,
     parsed,
     to_bytes,
 )
+from fed_backend.tensor_file import Data, digest
 
 __all__ = ["Leaves", "SecureSite"]
 
@@ -84,7 +83,7 @@ class SecureSite:
         self._sum: _Sum | None = None
         self._steps = {"shares": self._shares, "mask": self._mask, "agree": self._agree, "reveal": self._reveal}
 
-    def begin(self, begun: bytes, update: bytes, attempt: int) -> bytes:
+    def begin(self, begun: Data, update: Data, attempt: int) -> bytes:
         """Take what the site trained, and say with which keys it will be masked.
 
         Args:
@@ -97,7 +96,7 @@ class SecureSite:
         """
         asked, mine = read_header(begun), self._identity.site
         plan = self._plan.under(asked.method)
-        keys, start = build_method(plan).shared_keys(), hashlib.sha256(begun).hexdigest()
+        keys, start = build_method(plan).shared_keys(), digest(begun)
         context = Context(
             plan_sha256=plan.sha256,
             run=asked.federation_round,
@@ -119,7 +118,7 @@ class SecureSite:
             self._sum = _Sum(context, plan, tensors, header.examples, mask_key, seal_key, seed, advert)
             return answer
 
-    def answer(self, step: Step, body: bytes) -> bytes:
+    def answer(self, step: str, body: bytes) -> bytes:
         """Answer a later step of the sum that began last.
 
         Raises:
@@ -138,6 +137,8 @@ class SecureSite:
                 if request != body:
                     raise ReplayError(f"the step {step!r} of this round was answered already, to another request")
                 return answer
+            if step not in self._steps:
+                raise PayloadError(f"a secure sum has no step {step[:32]!r}")
             answer, others = self._steps[step](current, body)
             self._leaves(step, current.context, others, answer)
             current.answers[step] = (body, answer)

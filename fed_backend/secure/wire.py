@@ -17,7 +17,7 @@ The masked update is a safetensors file with one tensor ``masked`` of unsigned 6
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -38,7 +38,6 @@ __all__ = [
     "Revealed",
     "Sealed",
     "Signed",
-    "Step",
     "Survivors",
     "decode_masked",
     "encode_masked",
@@ -46,8 +45,7 @@ __all__ = [
     "to_bytes",
 ]
 
-Step = Literal["shares", "mask", "agree", "reveal"]
-STEPS: tuple[Step, ...] = ("shares", "mask", "agree", "reveal")
+STEPS = ("shares", "mask", "agree", "reveal")
 """What follows ``train``, in order."""
 
 Name = Annotated[str, Field(max_length=64)]

@@ -7,21 +7,30 @@ written, neither happens. Without an administrator's consent to the plan nothing
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fed_backend.errors import FedSegError, PayloadError, ReplayError
 from fed_backend.payload import read_header
 from fed_backend.plan import Plan
+from monailabel_app.errors import Conflict
 from monailabel_app.federation.consent import Consent
 from monailabel_app.federation.participant import Participant
-from monailabel_app.state.audit import AuditLog
+from monailabel_app.state.audit import AuditLog, Event
 from monailabel_app.state.database import Database
 from monailabel_app.state.settings import StoredSettings
 
 __all__ = ["Door"]
 
 _WHO = "courier"
+_STEPS: dict[str, Event] = {
+    "keys": "sent",
+    "shares": "sent",
+    "mask": "masked",
+    "agree": "sent",
+    "reveal": "revealed",
+}
+"""Steps of a secure sum, and what they are in the audit log."""
 _LENT = "lent"  # number of the newest exchange in which this site's model left
 
 
@@ -86,6 +95,38 @@ class Door:
             self._audit.append("refused", _WHO, f"{note}: {type(error).__name__}", **where)
             raise
         return data
+
+    def leaving(self, step: str, run: str, round_: int, sites: Sequence[str], data: bytes) -> None:
+        """Note what the courier is about to send for a secure sum, or refuse to let it go.
+
+        Args:
+            step: ``keys``, ``shares``, ``mask``, ``agree`` or ``reveal``.
+            run: identifier of the run.
+            round_: number of the round, from 0.
+            sites: the others in the sum.
+            data: what will leave.
+
+        Raises:
+            ReplayError: this site has revealed in this round before: a second sum of the same updates, with
+                other sites, would tell the difference.
+            Conflict: no plan with secure sums, or no consent to it.
+        """
+        where: dict[str, Any] = {"plan_sha256": self._sha256(), "federation_round": run, "round": round_}
+        note = f"{step} with {', '.join(sites)}" if sites else step
+        try:
+            if self._plan is None or self._plan.secure is None:
+                raise Conflict("this site's plan asks for no secure sums", "start the courier from the plan's own kit")
+            self._consent.require(self._plan)
+            with self._database.transaction():
+                if self._audit.has("revealed", run, round_):
+                    raise ReplayError(
+                        f"this site has revealed its shares in round {round_} of run {run!r} already",
+                        "it takes part in the next round",
+                    )
+                self._audit.append(_STEPS[step], _WHO, note, data=data, **where)
+        except FedSegError as error:
+            self._audit.append("refused", _WHO, f"{note}: {type(error).__name__}", **where)
+            raise
 
     def lent(self) -> int:
         """Number of the newest exchange in which this site's model left; -1 before the first."""

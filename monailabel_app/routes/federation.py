@@ -230,6 +230,20 @@ def evaluate(site: Site, courier: Courier, data: Payload) -> Response:
     return Response(door_of(site).evaluate(data), media_type="application/json")
 
 
+@router.post("/leaving", status_code=204, response_class=Response)
+def leaving(
+    site: Site,
+    courier: Courier,
+    data: Payload,
+    step: Annotated[str, Query(pattern="^(keys|shares|mask|agree|reveal)$")],
+    run: Annotated[str, Query(max_length=64)],
+    number: Annotated[int, Query(ge=0, alias="round")],
+    sites: Annotated[str, Query(max_length=2**16, pattern="^[A-Za-z0-9_,-]*$")] = "",
+) -> None:
+    """Note what the courier is about to send for a secure sum with other sites; it leaves only after a 204."""
+    door_of(site).leaving(step, run, number, [name for name in sites.split(",") if name], data)
+
+
 def door_of(site: SiteContext) -> Door:
     """The door of a site, through which its courier just came."""
     site.desk.seen()

@@ -141,6 +141,14 @@ class AuditLog:
         rows = self._database.rows("SELECT * FROM audit WHERE seq > ? ORDER BY seq LIMIT ?", (after, max(0, limit)))
         return [Entry(**dict(row)) for row in rows]
 
+    def has(self, event: Event, federation_round: str, round: int) -> bool:
+        """Whether there is an entry of this event in a round."""
+        found = self._database.row(
+            "SELECT 1 FROM audit WHERE event = ? AND federation_round = ? AND round = ? LIMIT 1",
+            (event, federation_round, round),
+        )
+        return found is not None
+
     def head(self) -> Verified:
         """Number and hash of the last entry, without looking at the others."""
         last = self._database.row("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1")

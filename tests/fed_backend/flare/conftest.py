@@ -31,9 +31,9 @@ def make(tmp_path: Path) -> Callable[..., Federation]:
     """Builds federations in one thread; three sites of 1, 2 and 3 cases unless told otherwise."""
 
     def build(
-        *sites: Site, name: str = "hub", plan: Any = PLAN, start: bytes | None = None, **timing: Any
+        *sites: Site, name: str = "hub", plan: Any = PLAN, start: bytes | None = None, root: Any = None, **timing: Any
     ) -> Federation:
         members = list(sites) or [Site(n, plan, examples=i + 1) for i, n in enumerate(NAMES)]
-        return Federation(tmp_path / name, members, plan, start, **timing)
+        return Federation(tmp_path / name, members, plan, start, root, **timing)
 
     return build

@@ -128,7 +128,10 @@ class Federation:
     that each run sent out for training.
     """
 
-    def __init__(self, folder: Path, sites: list[Site], plan: Plan, start: bytes | None = None, **timing: Any) -> None:
+    def __init__(
+        self, folder: Path, sites: list[Site], plan: Plan, start: bytes | None = None, root: Any = None, **timing: Any
+    ) -> None:
+        self.root = root
         self.folder, self.plan, self.start_payload = folder, plan, start
         self.sites = {site.name: site for site in sites}
         self.timing = Timing(**timing)
@@ -147,6 +150,7 @@ class Federation:
             self,
             CheckpointStore(self.folder),
             start=self.start_payload,
+            root=self.root,
             timing=self.timing,
             clock=lambda: self.now,
         )

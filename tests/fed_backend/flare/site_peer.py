@@ -52,6 +52,7 @@ class Peer:
         self.trainings = 0
         self.training = threading.Event()
         self.offered: list[str] = []
+        self.left: list[dict[str, object]] = []
 
     def settings(self) -> dict[str, float | str]:
         return dict(json.loads((self.folder / "settings.json").read_text()))
@@ -174,6 +175,11 @@ class Handler(BaseHTTPRequestHandler):
                 self._reply(200, peer.train(body), "application/octet-stream")
             case ["federation", "offer"]:
                 self._json(peer.offer(body))
+            case ["federation", "leaving"]:
+                told = {name: values[0] for name, values in parse_qs(url.query).items()}
+                peer.left.append({**told, "sha256": hashlib.sha256(body).hexdigest(), "bytes": len(body)})
+                time.sleep(float(peer.settings().get(f"stall_{told['step']}", 0)))
+                self._reply(204, b"")
             case ["test", "request"]:
                 peer.request(json.loads(body))
                 self._json({})
@@ -184,6 +190,7 @@ class Handler(BaseHTTPRequestHandler):
                         "statuses": peer.statuses,
                         "trainings": peer.trainings,
                         "training": peer.training.is_set(),
+                        "left": peer.left,
                     }
                 )
             case _:
