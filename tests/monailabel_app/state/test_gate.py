@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monailabel_app.learning.gate import Decision, GateRule, Pair, decide, hopeless
+from monailabel_app.learning.gate import Decision, GateRule, Pair, decide, hopeless, promising
 from monailabel_app.learning.paired import fewest, lower_bound
 
 Scores = dict[str, dict[str, float]]
@@ -129,6 +129,31 @@ def test_the_gate_itself_refuses_worse_models_and_lets_better_ones_pass() -> Non
     assert rates[-0.05] < 0.01
     assert rates[-0.01] <= 0.13
     assert rates[0.05] > 0.8
+
+
+@pytest.mark.parametrize("truth", [-0.01, -0.02, -0.04])
+def test_a_second_smaller_step_lets_no_more_worse_models_pass(truth: float) -> None:
+    """Of a step that changes cases by d, half of it changes them by d / 2; a step of -0.02 makes one of -0.01."""
+    rng = np.random.default_rng(11)
+    worse, trials = 0, 1000
+    for _ in range(trials):
+        count = int(rng.integers(4, 11))
+        before = rng.uniform(0.5, 0.7, count)
+        change = rng.normal(truth, 0.05, count)
+        large = gate(single(*before), single(*(before + change)))
+        if large.promoted:
+            worse += 1
+        elif promising(large):
+            worse += truth / 2 <= -0.01 and gate(single(*before), single(*(before + change / 2))).promoted
+    assert worse / trials <= 0.1 + 3 * math.sqrt(0.1 * 0.9 / trials)
+
+
+def test_a_smaller_step_is_worth_trying_only_where_the_larger_one_gains() -> None:
+    champion = single(0.5, 0.5, 0.5, 0.5)
+    assert promising(gate(champion, single(0.9, 0.8, 0.8, 0.1))), "better on average, one case lost"
+    assert not promising(gate(champion, single(0.6, 0.6, 0.6, 0.6))), "promoted"
+    assert not promising(gate(champion, single(0.6, 0.5, 0.2, 0.1))), "worse"
+    assert not promising(gate({}, {})), "nothing to compare"
 
 
 def test_the_exact_bound_is_that_of_the_sign_flip_test() -> None:
