@@ -200,6 +200,9 @@ def plan() -> None:
     "--robust", help='How the hub bears hostile updates: "trimmed_mean:hostile=1;clip=5", median, krum, mean.'
 )
 @click.option("--privacy", help='Noise on updates before they leave a site: "clip=1;noise=1;delta=1e-5;epsilon=8".')
+@click.option(
+    "--secure", type=click.IntRange(3, 1000), help="The hub sees sums of at least so many updates, and no single one."
+)
 @click.option("--gate-margin", type=click.FloatRange(0, 1), default=0.01, show_default=True)
 @click.option("--steps", type=click.IntRange(1), help="Gradient steps of one training.")
 @click.option("--learning-rate", type=float)

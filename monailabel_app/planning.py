@@ -39,6 +39,7 @@ def build_plan(
     encoding: str = "float32",
     robust: str | None = None,
     privacy: str | None = None,
+    secure: int | None = None,
     **shape: Any,
 ) -> Plan:
     """A plan whose adapter layout and base digest come from the model itself.
@@ -49,6 +50,7 @@ def build_plan(
         robust: how the hub bears hostile updates; see :func:`parse_robust`.
         privacy: what sites do to their updates: ``clip=1;noise=1``, fields of
             :class:`~fed_backend.defences.PrivacySpec`.
+        secure: the hub sees sums of at least so many updates, and no single one.
         also: methods that rounds may be started with too, written in the same way.
         shape: further fields of :class:`~fed_backend.plan.ModelSpec`; ``None`` keeps the default.
 
@@ -76,6 +78,7 @@ def build_plan(
         "encoding": encoding,
         "robust": None if robust is None else parse_robust(robust),
         "privacy": None if privacy is None else _settings("--privacy", "clip=1", privacy),
+        "secure": None if secure is None else {"fewest": secure},
     }
     checked = parse_plan(draft, "the plan")
     segmenter = build_segmenter(checked.model, labels, checkpoint=checkpoint)
@@ -183,6 +186,7 @@ def summary(loaded: Plan) -> str:
     model, training = loaded.model, loaded.training
     numbers = sum(prod(shape) for shape in loaded.adapter.values())
     up, down = (numbers * {"float32": 4, "float16": 2, "int8": n}[loaded.encoding] / 2**20 for n in (1, 2))
+    up *= 2 if loaded.secure else 1  # masked as whole numbers of 64 bit
     size = f"about {up:.2f} MiB up and {down:.2f} MiB down per site and round ({loaded.encoding})"
     lines = {
         "plan": f"{loaded.name}, sha256 {loaded.sha256}",
@@ -195,6 +199,7 @@ def summary(loaded: Plan) -> str:
         "starters": ", ".join(loaded.starters) or "every site",
         **({"robust": str(loaded.robust)} if loaded.robust else {}),
         **({"privacy": _protection(loaded)} if loaded.privacy else {}),
+        **({"secure": str(loaded.secure)} if loaded.secure else {}),
     }
     return "\n".join(f"{key:9}{value}" for key, value in lines.items())
 

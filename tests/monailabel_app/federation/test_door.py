@@ -210,3 +210,37 @@ def test_a_training_whose_plan_is_withdrawn_meanwhile_does_not_leave(site: SiteO
         slow.train(payload(PLAN, "global"))
     working.join()
     assert [entry.event for entry in passed(site)] == ["received", "refused"]
+
+
+def test_what_leaves_for_a_secure_sum_is_logged_before_it_does(site: SiteOnDisk) -> None:
+    """And a site that has revealed takes no further part in sums of that round, whoever restarts."""
+    plan = unet_plan("fedavg", quorum=3, secure={"fewest": 3})
+    Consent(site.state.database).approve(plan, plan.sha256, "dr-lee")
+
+    def fresh() -> Door:
+        return Door(Participant(site.state, plan, site.name), site.state.database, plan)
+
+    for step in ("keys", "shares", "mask", "agree", "reveal"):
+        fresh().leaving(step, "run1", 0, [] if step == "keys" else ["south", "west"], step.encode())
+    for step in ("keys", "mask", "reveal"):
+        with pytest.raises(ReplayError, match="revealed its shares in round 0"):
+            fresh().leaving(step, "run1", 0, ["south", "east"], b"again")
+    fresh().leaving("keys", "run1", 1, [], b"the next round")
+    events = [(entry.event, entry.note, entry.round) for entry in passed(site)]
+    assert events[:5] == [
+        ("sent", "keys", 0),
+        ("sent", "shares with south, west", 0),
+        ("masked", "mask with south, west", 0),
+        ("sent", "agree with south, west", 0),
+        ("revealed", "reveal with south, west", 0),
+    ]
+    assert [event for event, _, _ in events[5:]] == ["refused"] * 3 + ["sent"]
+    assert passed(site)[2].sha256 == digest(b"mask")
+    Consent(site.state.database).withdraw(plan, "dr-lee")
+    with pytest.raises(Conflict, match="has approved"):
+        fresh().leaving("reveal", "run1", 1, ["south", "west"], b"shares")
+
+
+def test_a_plan_without_secure_sums_lets_no_shares_out(site: SiteOnDisk, door: Door) -> None:
+    with pytest.raises(Conflict, match="asks for no secure sums"):
+        door.leaving("reveal", "run1", 0, ["south", "west"], b"shares")

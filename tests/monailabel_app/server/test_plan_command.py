@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import closing
 from pathlib import Path
 
@@ -101,6 +102,21 @@ def test_show(tmp_path: Path) -> None:
     assert json.loads(run("show", out, "--json").output)["sha256"] == load_plan(out).sha256
     out.write_text("{}")
     assert run("show", out).exit_code == 2
+
+
+def test_a_plan_may_hide_single_updates_from_the_hub(tmp_path: Path) -> None:
+    out = tmp_path / "plan.json"
+    asked = ("create", "--model", "unet", "--labels", "t=1", "--out", out, "--secure", 4)
+    refused = run(*asked)
+    assert (refused.exit_code, "quorum is 1" in refused.output) == (2, True)
+    made = run(*asked, "--quorum", 4)
+    assert made.exit_code == 0, made.output
+    assert "sums of 4 updates or more" in made.output
+    plain, up = (
+        run("create", "--model", "unet", "--labels", "t=1", "--out", tmp_path / "other.json"),
+        r"about (\S+) MiB",
+    )
+    assert float(re.findall(up, made.output)[0]) == pytest.approx(2 * float(re.findall(up, plain.output)[0]), abs=0.02)
 
 
 def test_an_administrator_approves_a_plan_that_was_shown(tmp_path: Path) -> None:
