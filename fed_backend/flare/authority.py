@@ -23,6 +23,7 @@ from fed_backend.errors import ProvisionError
 from fed_backend.flare.certificates import CERTIFICATE, common_name, key_sha256
 from fed_backend.flare.invitation import Invitation
 from fed_backend.flare.kit import load_kit, write_json_atomic
+from fed_backend.flare.lineage import Lineage
 from fed_backend.flare.provisioning import check_site_name, organisation
 from fed_backend.methods.fedsm import sites_of
 
@@ -134,6 +135,29 @@ class Authority:
         self._set_sites([name for name in self._hub.sites if name != site])
         write_json_atomic(self._signed, signed)
 
+    def forget(self, site: str) -> Lineage:
+        """Take a site out, and have the hub leave what descends from its updates out of all rounds to come.
+
+        A running hub does so within a second, and stops a run that is at work; another one when it starts.
+
+        Returns:
+            What the hub's folder here knows of its aggregates, as it was before.
+
+        Raises:
+            ProvisionError: it is no member, and no aggregate that is known here has an update of it.
+        """
+        lineage = Lineage(self._hub.folder / "state" / "lineage", self._hub.plan.sha256)
+        if site in self._hub.sites:
+            self.revoke(site)
+        elif not lineage.after(site):
+            raise ProvisionError(
+                f"{site!r} is no member, and no aggregate of this hub has an update of it",
+                f"members are: {', '.join(sorted(self._hub.sites))}",
+            )
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+        self._write(forget={**self._hub.forgetting(), site: now})
+        return lineage
+
     def _invitation(self, site: str) -> Invitation:
         hub = self._hub
         root = self._root.public_bytes(serialization.Encoding.PEM).decode()
@@ -164,9 +188,12 @@ class Authority:
         return certificate
 
     def _set_sites(self, sites: Sequence[str]) -> None:
+        self._write(sites=list(sites))
+
+    def _write(self, **changes: Any) -> None:
         path = self._hub.folder / "federation.json"
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        write_json_atomic(path, {**data, "sites": list(sites)}, mode=0o644)
+        write_json_atomic(path, {**data, **changes}, mode=0o644)
         self._hub = load_kit(self._hub.folder, "hub")
 
     def _read_signed(self) -> dict[str, dict[str, str]]:

@@ -93,11 +93,12 @@ class CheckpointStore:
     """Checkpoints in a folder of their own.
 
     Attributes:
+        folder: as given.
         scratch: a folder for payloads that are being made; empty at the beginning.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._payloads = folder / "payloads"
         self._payloads.mkdir(parents=True, exist_ok=True)
         self.scratch = folder / "scratch"
@@ -155,7 +156,7 @@ class CheckpointStore:
     def save(self, checkpoint: Checkpoint) -> None:
         """Replace the record, then drop payloads that it no longer names."""
         text = json.dumps(checkpoint.model_dump(mode="json"), sort_keys=True)
-        _write_atomic(self._folder / "checkpoint.json", text.encode())
+        _write_atomic(self.folder / "checkpoint.json", text.encode())
         wanted = checkpoint.digests()
         for path in self._stored():
             if path.name not in wanted:
@@ -172,7 +173,7 @@ class CheckpointStore:
         Raises:
             FederationError: the record is unreadable or belongs to another plan.
         """
-        path = self._folder / "checkpoint.json"
+        path = self.folder / "checkpoint.json"
         if not path.exists():
             return Checkpoint(plan_sha256=plan_sha256)
         hint = "restore the hub's state folder from a backup, or move it away to begin anew"

@@ -96,6 +96,8 @@ class RoundsController(Controller):  # type: ignore[misc]  # FLARE has no types
                 if now_members != members:
                     coordinator.admit(now_members)
                     members = now_members
+                if isinstance(coordinator, Coordinator):
+                    _forget(coordinator, kit)
                 coordinator.tick()
             if coordinator.drained or time.monotonic() - reported >= _REPORT_S:
                 reported = time.monotonic()
@@ -106,6 +108,15 @@ class RoundsController(Controller):  # type: ignore[misc]  # FLARE has no types
                 return
             wake.wait(_TICK_S)
             wake.clear()
+
+
+def _forget(coordinator: Coordinator, kit: Kit) -> None:
+    """What the administrator asked to be left out of rounds to come, before the next one begins."""
+    for site, asked in kit.forgetting().items():
+        try:
+            coordinator.forget(site, asked)
+        except OSError:  # a full disk: asked again at the next tick
+            logger.exception("what descends from %s cannot be taken back yet", site)
 
 
 class Outbox:

@@ -35,6 +35,7 @@ from fed_backend.errors import FederationError, FedSegError
 from fed_backend.flare.aggregator import Aggregator
 from fed_backend.flare.checkpoint import CheckpointStore
 from fed_backend.flare.exchange import Exchange, Presence, Timing
+from fed_backend.flare.lineage import Lineage, Past
 from fed_backend.flare.messages import Message, Transport, Verdict
 from fed_backend.flare.run_state import REASON_CHARS, Measured, RoundRecord, Run, SiteStatus
 from fed_backend.flare.secure_round import SecureRound
@@ -95,6 +96,7 @@ class Coordinator:
         self._start_tensors = start
         self._presence = Presence(self._timing.alive_s)
         self._saved = store.load(plan.sha256)
+        self._lineage = Lineage(store.folder / "lineage", plan.sha256)
         for name in plan.methods:
             Aggregator(plan, name, start=start)  # a method that cannot run should not be found out by night
         self._aggregator = self._new_aggregator(self._saved.method or plan.method.name)
@@ -133,6 +135,26 @@ class Coordinator:
         for site in sorted(asked - set(self._sites)):
             self._fail_site(site, _GONE)
         self._changed(save=bool(gone))
+
+    def forget(self, site: str, asked: str) -> None:
+        """Let rounds go on without what descends from a site's updates; a run at work is stopped.
+
+        Args:
+            site: that is no member any more.
+            asked: names the request, which is fulfilled once.
+
+        Raises:
+            OSError: the disk refuses; asking again goes on where it stopped.
+        """
+        if self._lineage.has_forgotten(site, asked):
+            return
+        if self._run and self._run.active:
+            self._stop(f"the updates of {site!r} are taken back")
+        self._lineage.take_back(self._saved, self._store, site, self._sites, self._aggregator.name)
+        self._store.save(self._saved)
+        self._aggregator = self._new_aggregator(self._aggregator.name)
+        self._lineage.forget(site, asked)
+        logger.info("rounds go on without what descends from %s", site)
 
     def status(self) -> dict[str, Any] | None:
         """The last run as JSON, or ``None`` before the first one."""
@@ -203,7 +225,7 @@ class Coordinator:
         if not verdict.accepted:
             return verdict
         if fields["action"] == "stop":
-            self._stop(site)
+            self._stop(f"stopped by {site!r}")
         elif not (self._run and self._run.id == fields["id"]):
             method = str(fields.get("method") or self._plan.method.name)
             self._start(site, str(fields["id"]), method, int(fields.get("rounds") or self._plan.rounds))
@@ -223,11 +245,11 @@ class Coordinator:
         state = self._store.get(self._saved.state) if self._saved.state else b""
         return Aggregator(self._plan, method, state=state, start=self._start_tensors)
 
-    def _stop(self, site: str) -> None:
+    def _stop(self, why: str) -> None:
         if self._exchange:
             for name in self._exchange.open:
                 self._transport.post(name, Message("cancel", {"task": self._exchange.task}))
-        self._end("stopped", f"stopped by {site!r}")
+        self._end("stopped", why)
 
     # --- beats and results -----------------------------------------------------------------
 
@@ -437,6 +459,8 @@ class Coordinator:
         self._saved.adapters |= {site: kept[data] for site, data in combined.offers.items()}
         memory = self._aggregator.state()  # in the same record as the aggregate: never one without the other
         self._saved.state = self._store.put(memory) if memory else ""
+        descent = (self._aggregator.name, run.id, run.round, combined.offers, self._saved.adapters, self._saved.state)
+        self._lineage.add(Past.of(*descent), self._store.path)
         for site in combined.offers:
             note = combined.notes.get(site, "")[:REASON_CHARS]
             run.sites[site] = SiteStatus(state="aggregated", progress=1.0, note=note)

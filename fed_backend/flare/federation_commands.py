@@ -78,6 +78,33 @@ def revoke(folder: Path, site: str) -> None:
     click.echo(f"{site} is no member any more")
 
 
+@federation.command("forget")
+@click.argument("folder", type=_FOLDER)
+@click.argument("site")
+def forget(folder: Path, site: str) -> None:
+    """Take SITE out, and leave what descends from its updates out of all rounds to come.
+
+    The hub goes back, in each method, to the last aggregate before the site's first update, or to the
+    beginning; what was learned since is lost to the rounds. Versions at the sites stay: they are listed.
+    """
+    from fed_backend.flare.authority import Authority
+
+    lineage = Authority(folder).forget(site)
+    undone, back = lineage.after(site), lineage.without(site)
+    click.echo(f"{site} is no member any more")
+    for method, past in back.items():
+        where = f"round {past.round + 1} of run {past.run}" if past else "the beginning"
+        click.echo(f"the next rounds of {method} go on from {where}")
+    if not undone:
+        click.echo("no aggregate that is known here has an update of it")
+        return
+    click.echo("not undone, as versions at sites are theirs; each names the payload that it was made of:")
+    for past in undone:
+        for name in past.sites:
+            if name != site:
+                click.echo(f"{name}\t{past.method}\trun {past.run}\tround {past.round + 1}\t{past.offered(name)}")
+
+
 @federation.command("members")
 @click.argument("folder", type=_FOLDER)
 def members(folder: Path) -> None:

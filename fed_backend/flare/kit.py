@@ -97,6 +97,14 @@ class Kit:
         except (OSError, ValueError, KeyError, TypeError):
             return self.sites
 
+    def forgetting(self) -> dict[str, str]:
+        """Site -> when the administrator asked to leave its updates out of rounds to come; hub kit only."""
+        try:
+            asked = json.loads((self.folder / "federation.json").read_text(encoding="utf-8")).get("forget", {})
+            return {str(site): str(at) for site, at in asked.items()}
+        except (OSError, ValueError, AttributeError):
+            return {}
+
     def start(self) -> bytes | None:
         """The tensors that all sites start from, as a payload; ``None`` where no method needs them."""
         path = self.folder / START
