@@ -9,18 +9,27 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from bench import lgg, nuclei
 from bench.lgg import Patient as Case
-from bench.lgg import Sites, load
+from bench.lgg import Sites
 from monailabel_app.models.base import Labelmap
 
-__all__ = ["POLICIES", "Case", "Sites", "load_sites", "with_policy"]
+__all__ = ["LABELS", "NUCLEI", "POLICIES", "Case", "Sites", "load_nuclei", "load_sites", "with_policy"]
 
+NUCLEI = "nuclei"
+"""The setting in which every site is another imaging domain."""
+LABELS = {NUCLEI: "nucleus"}
 _STEPS = 2
+
+
+def load_nuclei(folder: Path) -> Sites:
+    """The imaging domains; see :func:`bench.nuclei.load`."""
+    return nuclei.load(folder)
 
 
 def load_sites(folder: Path) -> Sites:
     """The sites with a training part; see :func:`bench.lgg.load`."""
-    return {site: parts for site, parts in load(folder).items() if "train" in parts}
+    return {site: parts for site, parts in lgg.load(folder).items() if "train" in parts}
 
 
 def _in_plane(operation: Callable[..., Any]) -> Callable[[Labelmap], Labelmap]:
@@ -37,5 +46,7 @@ POLICIES: dict[str, Callable[[Labelmap], Labelmap]] = {
 
 
 def with_policy(cases: list[Case], setting: str) -> list[Case]:
-    """The cases as a site of that policy would have outlined them."""
+    """The cases as a site of that policy would have outlined them; in other settings as they are."""
+    if setting not in POLICIES:
+        return cases
     return [Case(case.name, case.volume, POLICIES[setting](case.mask)) for case in cases]
