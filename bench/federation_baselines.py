@@ -65,7 +65,7 @@ def pooled(members: Mapping[str, Part], unseen: Sequence[Case], setting: Setting
 
 def _learn(site: LoneSite, setting: Setting) -> None:
     for _ in range(setting.rounds):
-        site.learn(site.offered)
+        site.learn()
 
 
 def ensemble_dice(plan: Plan, models: Sequence[Tensors], cases: Sequence[Case], setting: Setting) -> float:

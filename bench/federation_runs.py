@@ -90,14 +90,14 @@ def _federated(row: str, members: Mapping[str, Part], unseen: Sequence[Case], se
 def _gossip(plan: Plan, sites: Mapping[str, LoneSite], setting: Setting, outcome: Outcome) -> None:
     """The first round's steps alone, then exchanges; whom nobody visits learns alone, for equal steps."""
     for site in sites.values():
-        site.learn(site.served)
+        site.learn()
     for exchange in simulate_gossip(plan, list(sites.values()), setting.rounds - 1, seed=setting.seed):
         outcome.bytes_up.update(exchange.size)
         for sender, receiver in exchange.transfers:
             outcome.bytes_down[receiver] += exchange.size[sender]
         for site in sites.values():
             while site.steps < (exchange.number + 2) * setting.steps:
-                site.learn(site.served)
+                site.learn()
 
 
 def _models_of(served: Tensors) -> dict[str, Tensors]:

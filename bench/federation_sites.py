@@ -8,7 +8,6 @@ from statistics import fmean
 from bench.federation_data import LABELS, Part
 from bench.federation_rows import Setting
 from bench.precision import compute_in
-from fed_backend.payload import Tensors
 from fed_backend.plan import Plan
 from monailabel_app.federation.simulated import Case, ModelSite
 from monailabel_app.learning.finetune import finetune
@@ -40,13 +39,14 @@ ENCODINGS = {"fedavg-float16": "float16", "fedavg-int8": "int8"}
 class LoneSite(ModelSite):
     """A site that can also learn alone, as it would without a federation, and as peers do between visits."""
 
-    def learn(self, start: Tensors) -> None:
-        """One round's steps from ``start``; the result is offered to the site's gate."""
-        self._segmenter.load_adapter(start)
+    def learn(self) -> None:
+        """One round's steps on the site's own model; the result is offered to the site's gate."""
+        self._segmenter.load_adapter(self.own)
         seed = mix_seed(self._plan.training.seed, self.name, "alone", self.steps)
         cases = [(volume, mask) for _, volume, mask in self._train]
         done = finetune(self._segmenter, cases, self._plan.training, seed=seed)
         self.steps += done.steps
+        self.own = done.tensors
         self._judge(done.tensors)
 
     @property

@@ -34,7 +34,8 @@ class PFedSAMSettings:
         temperature: T of the distillation.
         direction: ``forward`` is KL(teacher || student), ``reverse`` the other way round.
         balance: weight of the gate's load balance.
-        stage_b: share of a round's steps that train the experts; 0 is FedAvg on the shared part.
+        stage_b: steps of the experts in a round, relative to the plan's steps, which train the shared part; 0 is
+            FedAvg on the shared part.
     """
 
     experts: int

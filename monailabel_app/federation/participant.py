@@ -19,6 +19,7 @@ from fed_backend.payload import PayloadHeader, Tensors, check, encode, read_head
 from fed_backend.plan import Plan
 from monailabel_app import errors
 from monailabel_app.errors import Conflict, SiteError
+from monailabel_app.federation.own_model import own_model
 from monailabel_app.federation.privacy import withheld
 from monailabel_app.learning.jobs import Job, JobKind
 from monailabel_app.state.exchanges import Exchange, ExchangeKind
@@ -145,7 +146,7 @@ class Participant:
         return self._outcome(job.number)
 
     def lend(self, number: int) -> bytes:
-        """The model that serves here, to visit one peer.
+        """The model that this site goes on with, to visit one peer; see :func:`.own_model.own_model`.
 
         Args:
             number: of this site's visits to anybody; each higher than the one before.
@@ -158,8 +159,7 @@ class Participant:
         """
         plan = self._ready()
         method = _gossip_of(plan)
-        store = self._state.versions(plan.model.name)
-        tensors = store.load(store.champion())
+        tensors = self._state.versions(plan.model.name).load(own_model(self._state, plan))
         header = PayloadHeader(
             kind="update",
             plan_sha256=plan.sha256,

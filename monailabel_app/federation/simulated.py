@@ -44,6 +44,7 @@ class ModelSite:
     Attributes:
         served: the tensors that serve.
         offered: those that were last offered, whether or not they serve.
+        own: those that the site goes on with among peers: what its last visit left.
         steps: gradient steps taken so far.
     """
 
@@ -55,7 +56,7 @@ class ModelSite:
         self._plan, self._segmenter = plan, RoutedSegmenter(segmenter)
         self._train, self._validation = train, validation
         self._base = segmenter.adapter()
-        self.served = self.offered = self._base
+        self.served = self.offered = self.own = self._base
         self._local: Tensors = {}
         self._lost: Tensors = {}
         self._dice: float | None = None  # of what serves, on the validation cases
@@ -79,7 +80,7 @@ class ModelSite:
         return self._judge(request.half.version(tensors, volumes, self._score))
 
     def lend(self, number: int) -> bytes:
-        """The model that serves, for a peer."""
+        """The site's own model, for a peer."""
         header = PayloadHeader(
             kind="update",
             plan_sha256=self._plan.sha256,
@@ -91,7 +92,7 @@ class ModelSite:
             examples=self.examples,
         )
         keys = GCML(self._plan).shared_keys()
-        return encode(header, {name: self.served[name] for name in keys}, half=self._plan.encoding != "float32")
+        return encode(header, {name: self.own[name] for name in keys}, half=self._plan.encoding != "float32")
 
     def visit(self, data: bytes) -> Mapping[str, Any]:
         """A peer's model in; the report is ``{promoted, dice, chosen}``."""
@@ -101,15 +102,16 @@ class ModelSite:
         met = meet(
             self._segmenter,
             method,
-            Update(self.name, {name: self.served[name] for name in shared}, self.examples),
+            Update(self.name, {name: self.own[name] for name in shared}, self.examples),
             Update(header.site, tensors, header.examples),
-            {name: tensor for name, tensor in self.served.items() if name not in shared},
+            {name: tensor for name, tensor in self.own.items() if name not in shared},
             [(volume, mask) for _, volume, mask in self._train],
             self._plan.training,
             self._score,
             seed=mix_seed(self._plan.training.seed, self.name, header.site, header.round),
         )
         self.steps += len(met.losses)
+        self.own = met.tensors
         return {**self._judge(met.tensors), "chosen": met.chosen}
 
     def dice(self, tensors: Tensors, cases: Sequence[Case]) -> dict[str, float]:

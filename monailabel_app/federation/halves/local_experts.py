@@ -24,18 +24,18 @@ __all__ = ["WithLocalExperts"]
 class WithLocalExperts:
     """See :class:`monailabel_app.federation.halves.base.SiteHalf`.
 
-    The plan's steps are divided: ``stage_b`` of them train the experts, the others everything else
-    that the site trains (the shared LoRA pairs, and what the plan keeps at the site). With
-    ``stage_b = 0`` this is FedAvg on the shared part.
+    The plan's steps train everything but the experts (the shared LoRA pairs, and what the plan keeps
+    at the site), so that the shared part gets as many as under other methods. Then the experts take
+    ``stage_b`` times as many. With ``stage_b = 0`` this is FedAvg on the shared part.
     """
 
     def __init__(self, plan: Plan, method: PFedSAM) -> None:
-        self.steps = plan.training.steps
         self._training = plan.training
         self._settings = method.settings
         self._shared = method.shared_keys()
         self._seed = plan.model.seed
-        self._experts_steps = round(self.steps * method.settings.stage_b)
+        self._experts_steps = round(plan.training.steps * method.settings.stage_b)
+        self.steps = plan.training.steps + self._experts_steps
 
     def beginning(self, base: Tensors) -> Tensors:
         return {name: base[name] for name in self._shared}
@@ -45,10 +45,9 @@ class WithLocalExperts:
         if self._experts_steps:
             attach_experts(work.segmenter, self._settings.experts, self._settings.width, self._seed)
         work.segmenter.load_adapter(start)
-        if global_steps := self.steps - self._experts_steps:
-            plain = {name: tensor for name, tensor in start.items() if name not in adapter.private}
-            with adapter.without_private(), without_experts(experts_of(work.segmenter)):
-                work.fit(plain, self._training.model_copy(update={"steps": global_steps}))
+        plain = {name: tensor for name, tensor in start.items() if name not in adapter.private}
+        with adapter.without_private(), without_experts(experts_of(work.segmenter)):
+            work.fit(plain, self._training)
         if self._experts_steps:
             before = work.segmenter.adapter()
             try:

@@ -9,6 +9,7 @@ from fed_backend.methods.base import Update
 from fed_backend.methods.gcml import GCML
 from fed_backend.payload import Tensors
 from fed_backend.plan import Plan
+from monailabel_app.federation.own_model import own_model, remember_own_model
 from monailabel_app.federation.participant import open_visit
 from monailabel_app.federation.visitor import meet
 from monailabel_app.learning.jobs import Job
@@ -19,12 +20,12 @@ __all__ = ["visit"]
 
 
 def visit(bench: Workbench, job: Job, plan: Plan, data: bytes) -> tuple[dict[str, Any], str]:
-    """Let a visitor in for one exchange; the result serves if the gate lets it."""
+    """Let a visitor in for one exchange; the site goes on with the result, which serves if the gate lets it."""
     header, tensors = open_visit(data, plan)
     segmenter, store = bench.open(job.model, plan)
     method, site = GCML(plan), bench.setup.site_name
-    shared, champion = method.shared_keys(), store.champion()
-    current = store.load(champion)
+    shared, own = method.shared_keys(), own_model(bench.state, plan)
+    current = store.load(own)
     corrections, _ = bench.training_cases()
     judges = bench.state.corrections.usable(bench.state.corrections.newest("validation"))
 
@@ -52,7 +53,7 @@ def visit(bench: Workbench, job: Job, plan: Plan, data: bytes) -> tuple[dict[str
         store,
         met.tensors,
         "federation",
-        champion,
+        own,
         segmenter,
         seed,
         plan.training,
@@ -61,4 +62,5 @@ def visit(bench: Workbench, job: Job, plan: Plan, data: bytes) -> tuple[dict[str
         {"visitor": header.site, "visit": header.round, "chosen": met.chosen, "plan_sha256": plan.sha256},
     )
     judged = bench.judge_and_promote(segmenter, store, version, met.tensors, meter)
+    remember_own_model(bench.state, plan, version.id)
     return {**judgement(version.id, judged.decision), "chosen": met.chosen}, judged.decision.reason

@@ -87,6 +87,30 @@ def test_peers_exchange_without_a_hub_and_forget_their_visitors(peers: dict[str,
     assert first.size["north"] == len(peers["north"].lend(7))
 
 
+def test_a_site_goes_on_with_what_a_visit_left_even_if_the_gate_refuses_it_until_the_champion_changes(
+    tmp_path: Path,
+) -> None:
+    plan = unet_plan("gcml", {"share": 1.0})
+    host, guest = Peer(tmp_path, "north", plan), Peer(tmp_path, "south", plan)
+    state, store = host.site.state, host.site.state.versions("unet")
+    served = store.champion()
+    state.settings.set("gate", {"confidence": 0.999, "spread": 1.0})  # one case shows nothing
+    report = host.visit(guest.lend(0))
+    assert not report["promoted"]
+    assert store.champion() == served
+    _, lent = decode(host.lend(0))
+    learned = store.load(report["version"])
+    assert all(np.array_equal(lent[name], learned[name]) for name in lent), "what it learned is not lost"
+    assert any(not np.array_equal(lent[name], tensor) for name, tensor in store.load(served).items())
+    again = host.visit(guest.lend(1))
+    assert store.get(again["version"]).parent == report["version"]
+    store.promote(report["version"], "by hand")
+    _, lent = decode(host.lend(1))
+    assert all(np.array_equal(lent[name], learned[name]) for name in lent), "the champion, once somebody chose it"
+    for peer in (host, guest):
+        peer.site.state.close()
+
+
 def test_a_visitor_is_checked_before_anything_else(peers: dict[str, Peer]) -> None:
     north, south = peers["north"].participant, peers["south"].participant
     lent = north.lend(50)
