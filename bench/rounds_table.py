@@ -1,0 +1,110 @@
+"""The results of ``make bench-rounds`` as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Tables = dict[str, dict[str, dict[str, Any]]]
+KEYS = ("overhead_ms", "bare_flare_ms", "overhead_ratio", "start_seconds", "hub_rss_mb", "wire_ratio")
+GOSSIP = ("exchange_ms", "plain_put_ms", "exchange_ratio")
+COST = ("update_mb", "site_ms", "check_ms", "average_ms_per_site")
+
+HEAD = """# Rounds and exchanges
+
+`make bench-rounds`. Hub, couriers and sites are real processes on one machine, over mutual TLS on loopback; the sites
+train in no time. Figures are medians.
+
+**Overhead** is a whole round but for the training: request, tensors down, update up, checks, average, checkpoint,
+offer, and the sites' servers behind their couriers. **Bare FLARE** is a job that only moves the same tensors between
+FLARE's server and as many clients, polling 20 times a second. **Start** is from the click at a site to the first
+training. **Hub memory** is the most that all processes of the hub hold above their idle; in payloads beside it."""
+WIRE = "**Wire** is all that passes between hub and couriers from the click to the end of a run, over its payloads."
+EXCHANGE = """**Exchange** is from lending the model to the known outcome, with the site servers at both ends; **plain
+PUT** is the same bytes to Python's own HTTPS server with the same TLS settings, which throws them away."""
+COSTS = """**Encodings**: what a site needs to make an update, and the hub to check one and to average it. `privacy` is
+float32 with differential privacy."""
+
+
+def collect(cells: Mapping[str, Mapping[str, Any]]) -> Tables:
+    """Key -> payload in MB -> sites, way or encoding -> figure; keys without a cell are empty."""
+    tables: Tables = {key: {} for key in (*KEYS, *GOSSIP, *COST)}
+    for name, cell in cells.items():
+        _, payload, which = name.split("/")
+        more = {"exchange_ratio": cell["exchange_ms"] / cell["plain_put_ms"]} if "exchange_ms" in cell else {}
+        for key, value in {**cell, **more}.items():
+            if key in tables:
+                tables[key].setdefault(payload, {})[which] = float(f"{value:.4g}")
+    return tables
+
+
+def table(tables: Tables) -> str:
+    """Markdown, with what each figure is."""
+    parts = [
+        HEAD,
+        _rows(
+            ("payload", "sites", "overhead", "bare FLARE", "ratio", "start", "hub memory", "in payloads"),
+            [
+                (
+                    f"{payload} MB",
+                    sites,
+                    _shown(tables, "overhead_ms", payload, sites, " ms"),
+                    _shown(tables, "bare_flare_ms", payload, sites, " ms"),
+                    _shown(tables, "overhead_ratio", payload, sites),
+                    _shown(tables, "start_seconds", payload, sites, " s"),
+                    _shown(tables, "hub_rss_mb", payload, sites, " MB"),
+                    f"{memory / float(payload):.1f}",
+                )
+                for payload, row in tables["hub_rss_mb"].items()
+                for sites, memory in sorted(row.items(), key=lambda item: int(item[0]))
+            ],
+        ),
+        WIRE,
+        _rows(
+            ("payload", "sites", "wire / payload"),
+            [(f"{p} MB", n, f"{v:.3f}") for p, row in tables["wire_ratio"].items() for n, v in row.items()],
+        ),
+        EXCHANGE,
+        _rows(
+            ("payload", "way", "exchange", "plain PUT", "ratio"),
+            [
+                (
+                    f"{payload} MB",
+                    way,
+                    f"{value:.0f} ms",
+                    _shown(tables, "plain_put_ms", payload, way, " ms"),
+                    _shown(tables, "exchange_ratio", payload, way),
+                )
+                for payload, row in tables["exchange_ms"].items()
+                for way, value in row.items()
+            ],
+        ),
+        COSTS,
+        _rows(
+            ("payload", "encoding", "update", "site", "hub: check", "hub: average"),
+            [
+                (
+                    f"{payload} MB",
+                    name,
+                    f"{value:.1f} MB",
+                    _shown(tables, "site_ms", payload, name, " ms"),
+                    _shown(tables, "check_ms", payload, name, " ms"),
+                    _shown(tables, "average_ms_per_site", payload, name, " ms"),
+                )
+                for payload, row in tables["update_mb"].items()
+                for name, value in row.items()
+            ],
+        ),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _rows(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, tuple("---" for _ in head), *rows))
+
+
+def _shown(tables: Tables, key: str, payload: str, which: str, unit: str = "") -> str:
+    value = tables[key].get(payload, {}).get(which)
+    if value is None:
+        return ""
+    return f"{value:.0f}{unit}" if value >= 100 else f"{value:.3g}{unit}"
