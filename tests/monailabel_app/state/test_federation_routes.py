@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from routed import LABELS, PLAN, refused, tensors
 
-from fed_backend.defences import PrivacySpec
+from fed_backend.defences import PrivacySpec, SecureSpec
 from fed_backend.payload import PayloadHeader, encode
 from monailabel_app.federation.privacy import PrivacyLedger
 from monailabel_app.state.context import SiteContext, set_context
@@ -95,6 +95,7 @@ def test_only_the_courier_gets_through_its_door(client: TestClient, site: SiteCo
             ("POST", "/federation/lend"),
             ("POST", "/federation/visit"),
             ("POST", "/federation/courier/peers"),
+            ("POST", "/federation/leaving"),
         ):
             reply = client.request(method, address, headers=headers, content=b"")
             refused(reply, 401, "Unauthorised", "courier")
@@ -196,3 +197,25 @@ def test_what_privacy_was_spent_is_shown(client: TestClient, site: SiteContext) 
     shown = client.get("/federation").json()["plan"]["privacy"]
     assert (shown["updates"], shown["clip"], shown["limit"]) == (1, 1.0, None)
     assert 4 < shown["epsilon"] == shown["site_epsilon"] < 6
+
+
+def test_what_leaves_for_a_secure_sum_passes_the_sites_log(
+    client: TestClient, site: SiteContext, courier: dict[str, str]
+) -> None:
+    plan = PLAN.model_copy(update={"quorum": 3, "secure": SecureSpec()})
+    set_context(replace(site, plan=plan))
+    client.post("/federation/plan", json={"sha256": plan.sha256}, headers={"x-role": "admin"})
+    where = {"step": "reveal", "run": "r", "round": "0", "sites": "B,C"}
+
+    def leave(**changes: str) -> Any:
+        return client.post("/federation/leaving", params={**where, **changes}, content=b"shares", headers=courier)
+
+    assert leave(step="mask").status_code == 204
+    assert leave().status_code == 204
+    refused(leave(), 422, "ReplayError", "revealed its shares in round 0")
+    assert leave(step="keys", round="1", sites="").status_code == 204
+    for wrong in ({"step": "update"}, {"round": "-1"}, {"sites": "B; C"}):
+        assert leave(**wrong).status_code == 422
+    kept = client.get("/federation/audit").json()["entries"][1:]
+    told = [(entry["event"], entry["note"], entry["bytes"]) for entry in kept]
+    assert told[:2] == [("masked", "mask with B, C", 6), ("revealed", "reveal with B, C", 6)]
