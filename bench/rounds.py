@@ -24,12 +24,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.rounds_cells import cost_cell, round_cell, wire_cell
+from bench.rounds_cells import cost_cell, round_cell, secure_cell, wire_cell
 from bench.rounds_gossip import exchange_cell
 from bench.rounds_table import collect, table
 
 RESULTS = Path(__file__).resolve().parent / "results"
-PARTS = ("overhead", "memory", "wire", "gossip", "cost")
+PARTS = ("overhead", "memory", "wire", "gossip", "cost", "secure")
 Cell = Callable[[Path], dict[str, Any]]
 
 
@@ -42,6 +42,7 @@ def cells(part: str, smallest: bool) -> dict[str, Cell]:
             "wire": {"wire/0.6/2": partial(_wire, 0.6, 2, 1)},
             "gossip": {"gossip/0.6/direct": partial(_exchange, 0.6, False, 2)},
             "cost": {"cost/0.6/int8": partial(_cost, 0.6, "int8")},
+            "secure": {"secure/0.6/3": partial(_secure, 0.6, 3, 1)},
         }[part]
     every: dict[str, dict[str, Cell]] = {
         "overhead": {
@@ -63,6 +64,7 @@ def cells(part: str, smallest: bool) -> dict[str, Cell]:
             for way in ("direct", "relayed")
         },
         "cost": {f"cost/60/{name}": partial(_cost, 60.0, name) for name in ("float32", "float16", "int8", "privacy")},
+        "secure": {"secure/0.6/3": partial(_secure, 0.6, 3, 8), "secure/0.6/8": partial(_secure, 0.6, 8, 8)},
     }
     return every[part]
 
@@ -81,6 +83,10 @@ def _exchange(megabytes: float, relayed: bool, count: int, folder: Path) -> dict
 
 def _cost(megabytes: float, name: str, folder: Path) -> dict[str, Any]:
     return cost_cell(folder, megabytes, name)
+
+
+def _secure(megabytes: float, sites: int, rounds: int, folder: Path) -> dict[str, Any]:
+    return secure_cell(folder, megabytes, sites, rounds)
 
 
 def main() -> int:

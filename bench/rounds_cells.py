@@ -22,13 +22,15 @@ from fed_backend.privacy import KEY_BYTES, released
 Figures = dict[str, Any]
 
 
-def round_cell(folder: Path, megabytes: float, sites: int, rounds: int, runs: int, *, bare: bool) -> Figures:
+def round_cell(
+    folder: Path, megabytes: float, sites: int, rounds: int, runs: int, *, bare: bool, **changes: Any
+) -> Figures:
     """Rounds of ours, then of a bare job with as many clients: medians without the first run, which warms up.
 
     ``start_seconds`` are from the click to the first training; ``hub_rss_mb`` is the most that the hub's processes
-    hold above what they held before the first round.
+    hold above what they held before the first round. ``changes`` are of the plan.
     """
-    plan = plan_of(megabytes, sites)
+    plan = plan_of(megabytes, sites, **changes)
     ours = Ours(folder / "ours", plan, sites)
     try:
         ours.start_all()
@@ -57,6 +59,13 @@ def round_cell(folder: Path, megabytes: float, sites: int, rounds: int, runs: in
             other.stop()
         found["overhead_ratio"] = found["overhead_ms"] / found["bare_flare_ms"]
     return found
+
+
+def secure_cell(folder: Path, megabytes: float, sites: int, rounds: int) -> Figures:
+    """Rounds whose updates the hub sees as a sum only, and the same rounds without."""
+    secure = round_cell(folder / "secure", megabytes, sites, rounds, 1, bare=False, secure={}, quorum=3)
+    plain = round_cell(folder / "plain", megabytes, sites, rounds, 1, bare=False)
+    return {"secure_ms": secure["overhead_ms"], "plain_ms": plain["overhead_ms"], "secure_rss_mb": secure["hub_rss_mb"]}
 
 
 class Proxy:

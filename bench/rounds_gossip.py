@@ -6,6 +6,7 @@ TLS settings of a courier's gateway, which reads a body and throws it away.
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import time
@@ -65,13 +66,16 @@ class Peers(RunningPeers):
     def site(self, site: str) -> dict[str, Any]:
         return dict(self.call(site, "/bench/state"))
 
-    def exchanges(self, count: int) -> list[float]:
-        """Milliseconds of each exchange, from lending the model until its outcome is known."""
+    def exchanges(self, count: int) -> tuple[list[float], list[float]]:
+        """Milliseconds of each exchange, and of its transfer: from "sending" to the state that is told next."""
         run = uuid.uuid4().hex
         verdict = self.call(self.sites[0], "/federation/rounds", {"id": run, "action": "start", "rounds": count})
         assert verdict["accepted"], verdict
         status = ended(self, self.sites[0], run, 300)
-        return [1e3 * entry["seconds"] for entry in status["history"]]
+        stages = self.site(self.sites[0])["stages"][run]
+        pairs = itertools.pairwise(stages)
+        sent = [1e3 * (after - at) for (at, stage), (after, _) in pairs if stage == "sending"]
+        return [1e3 * entry["seconds"] for entry in status["history"]], sent
 
 
 class _Sink(BaseHTTPRequestHandler):
@@ -126,11 +130,11 @@ def exchange_cell(folder: Path, megabytes: float, relayed: bool, count: int) -> 
         peers.start_all()
         peers.exchanges(1)
         puts = plain_puts(*kits, body, count)
-        spent = peers.exchanges(count)
+        spent, sent = peers.exchanges(count)
         puts += plain_puts(*kits, body, count)
     finally:
         peers.stop_all()
-    return {"exchange_ms": median(spent), "plain_put_ms": median(puts)}
+    return {"exchange_ms": median(spent), "transfer_ms": median(sent), "plain_put_ms": median(puts)}
 
 
 if __name__ == "__main__":

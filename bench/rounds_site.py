@@ -54,6 +54,7 @@ class Site:
         self.verdicts: dict[str, dict[str, Any]] = {}
         self.statuses: dict[str, dict[str, Any]] = {}
         self.trained: dict[str, float] = {}
+        self.stages: dict[str, list[tuple[float, str | None]]] = {}
         self.peers: list[dict[str, Any]] = []
         self.lent = -1
 
@@ -76,6 +77,12 @@ class Site:
         with self.came:
             self.verdicts[run] = verdict
             self.came.notify_all()
+
+    def note(self, status: dict[str, Any]) -> None:
+        """Keep the newest state of a run, and when this site's own state was told."""
+        self.statuses[status["id"]] = status
+        own = (status.get("sites", {}).get(self.name) or {}).get("state")
+        self.stages.setdefault(status["id"], []).append((time.monotonic(), own))
 
     def update(self, run: str, number: int, parent: str = "") -> PayloadHeader:
         return PayloadHeader(
@@ -153,7 +160,7 @@ class Handler(BaseHTTPRequestHandler):
                 self._json({})
             case ["federation", "courier", "status"]:
                 status = json.loads(self._body())
-                site.statuses[status["id"]] = status
+                site.note(status)
                 self._json({})
             case ["federation", "courier", "peers"]:
                 site.peers = json.loads(self._body())["peers"]
@@ -168,13 +175,17 @@ class Handler(BaseHTTPRequestHandler):
             case ["federation", "offer"] | ["federation", "visit"]:
                 self._read_payload()
                 self._json(REPORT)
+            case ["federation", "leaving"]:
+                self._body()
+                self._json({})
             case ["federation", "lend"]:
                 site.lent = int(json.loads(self._body())["number"])
                 self._payload(site.update("gossip", site.lent))
             case ["federation", "rounds"]:
                 self._json(site.ask(json.loads(self._body())), 202)
             case ["bench", "state"]:
-                self._json({"statuses": site.statuses, "trained": site.trained, "peers": site.peers})
+                told = {"statuses": site.statuses, "trained": site.trained, "peers": site.peers}
+                self._json({**told, "stages": site.stages})
             case _:
                 self._json({"detail": url.path}, 404)
 

@@ -7,7 +7,8 @@ from typing import Any
 
 Tables = dict[str, dict[str, dict[str, Any]]]
 KEYS = ("overhead_ms", "bare_flare_ms", "overhead_ratio", "start_seconds", "hub_rss_mb", "wire_ratio")
-GOSSIP = ("exchange_ms", "plain_put_ms", "exchange_ratio")
+GOSSIP = ("exchange_ms", "transfer_ms", "plain_put_ms", "exchange_ratio", "transfer_ratio")
+SECURE = ("secure_ms", "plain_ms")
 COST = ("update_mb", "site_ms", "check_ms", "average_ms_per_site")
 
 HEAD = """# Rounds and exchanges
@@ -20,18 +21,24 @@ offer, and the sites' servers behind their couriers. **Bare FLARE** is a job tha
 FLARE's server and as many clients, polling 20 times a second. **Start** is from the click at a site to the first
 training. **Hub memory** is the most that all processes of the hub hold above their idle; in payloads beside it."""
 WIRE = "**Wire** is all that passes between hub and couriers from the click to the end of a run, over its payloads."
-EXCHANGE = """**Exchange** is from lending the model to the known outcome, with the site servers at both ends; **plain
-PUT** is the same bytes to Python's own HTTPS server with the same TLS settings, which throws them away."""
+EXCHANGE = """**Exchange** is from lending the model to the known outcome, with the site servers at both ends, each of
+which gives or gets the payload once more. **Transfer** is the part of it between the couriers, until the receiver has
+checked and stored the visit. **Plain PUT** is the same bytes to Python's own HTTPS server with the same TLS settings,
+which throws them away."""
 COSTS = """**Encodings**: what a site needs to make an update, and the hub to check one and to average it. `privacy` is
 float32 with differential privacy."""
+SECURE_SUMS = """**Secure sums**: a round whose updates the hub sees as a sum only, and the same without; what the parts
+of a secure sum take alone is in `secure.md`."""
 
 
 def collect(cells: Mapping[str, Mapping[str, Any]]) -> Tables:
     """Key -> payload in MB -> sites, way or encoding -> figure; keys without a cell are empty."""
-    tables: Tables = {key: {} for key in (*KEYS, *GOSSIP, *COST)}
+    tables: Tables = {key: {} for key in (*KEYS, *GOSSIP, *COST, *SECURE)}
     for name, cell in cells.items():
         _, payload, which = name.split("/")
-        more = {"exchange_ratio": cell["exchange_ms"] / cell["plain_put_ms"]} if "exchange_ms" in cell else {}
+        more = {}
+        if "plain_put_ms" in cell:
+            more = {f"{k}_ratio": cell[f"{k}_ms"] / cell["plain_put_ms"] for k in ("exchange", "transfer")}
         for key, value in {**cell, **more}.items():
             if key in tables:
                 tables[key].setdefault(payload, {})[which] = float(f"{value:.4g}")
@@ -66,14 +73,16 @@ def table(tables: Tables) -> str:
         ),
         EXCHANGE,
         _rows(
-            ("payload", "way", "exchange", "plain PUT", "ratio"),
+            ("payload", "way", "exchange", "transfer", "plain PUT", "exchange / PUT", "transfer / PUT"),
             [
                 (
                     f"{payload} MB",
                     way,
                     f"{value:.0f} ms",
+                    _shown(tables, "transfer_ms", payload, way, " ms"),
                     _shown(tables, "plain_put_ms", payload, way, " ms"),
                     _shown(tables, "exchange_ratio", payload, way),
+                    _shown(tables, "transfer_ratio", payload, way),
                 )
                 for payload, row in tables["exchange_ms"].items()
                 for way, value in row.items()
@@ -93,6 +102,15 @@ def table(tables: Tables) -> str:
                 )
                 for payload, row in tables["update_mb"].items()
                 for name, value in row.items()
+            ],
+        ),
+        SECURE_SUMS,
+        _rows(
+            ("payload", "sites", "secure", "plain"),
+            [
+                (f"{payload} MB", sites, f"{value:.0f} ms", _shown(tables, "plain_ms", payload, sites, " ms"))
+                for payload, row in tables["secure_ms"].items()
+                for sites, value in row.items()
             ],
         ),
     ]

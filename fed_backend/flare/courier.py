@@ -18,7 +18,7 @@ from fed_backend.flare.certificates import announce_expiry, check_certificate
 from fed_backend.flare.engine import client_command
 from fed_backend.flare.kit import COURIER_CONFIG, COURIER_READY, Kit, hold, remove_jobs, write_json_atomic
 from fed_backend.flare.leaving import left_at, require_member
-from fed_backend.flare.processes import Child
+from fed_backend.flare.processes import SMALL_HEAP, Child
 from fed_backend.flare.site_client import SiteClient, token_reader
 from fed_backend.flare.tls_check import serves
 
@@ -108,7 +108,8 @@ class Courier:
             self._backoff = min(2 * self._backoff, _MAX_BACKOFF_S)
         if self._client is None and now >= self._not_before:
             remove_jobs(self._kit)
-            self._client = Child(client_command(self._kit), cwd=self._kit.folder, log=self._kit.run / "client.log")
+            log = self._kit.run / "client.log"
+            self._client = Child(client_command(self._kit), cwd=self._kit.folder, log=log, environment=SMALL_HEAP)
             self._started_at = now
         self._announce()
         if not self._job and now - max(self._started_at, self._lost_at) > _EXPLAIN_S:

@@ -17,9 +17,14 @@ from typing import NoReturn
 
 import psutil
 
-__all__ = ["Child", "Stopped", "stop_on_signals", "stop_tree"]
+__all__ = ["SMALL_HEAP", "Child", "Stopped", "stop_on_signals", "stop_tree"]
 
 _LOG_BYTES = 2_000_000
+SMALL_HEAP = {"MALLOC_MMAP_THRESHOLD_": str(2**18), "MALLOC_ARENA_MAX": "2"}
+"""Environment of a process that carries payloads: glibc gives every block of 256 KiB or more back once it is free.
+
+By itself it keeps what was freed, in a heap for each of FLARE's many threads: a few payloads over.
+"""
 
 
 class Stopped(BaseException):

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from in_process import NAMES, PLAN, Federation, Site, small_plan, updates
 
+from fed_backend.flare.checkpoint import CheckpointStore
 from fed_backend.flare.messages import Message
 from fed_backend.methods.mixing import weighted_mean, weights_of
 from fed_backend.payload import decode, read_header
+from fed_backend.tensor_file import Data
 
 Make = Callable[..., Federation]
 
@@ -208,3 +210,19 @@ def test_only_starters_start_and_only_members_speak(make: Make) -> None:
     assert "'south'" in verdict["detail"]
     assert federation.coordinator.receive("stranger", Message("beat"))["ok"] is False
     assert federation.ask("stranger").get("accepted") is None
+
+
+def test_a_slow_disk_at_the_hub_is_no_silence_of_the_sites(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the hub stores a large update it hears nobody: longer than a site may be silent."""
+    federation = make(*[Site(name, PLAN, seconds=10.0 * (4 - n)) for n, name in enumerate(NAMES, start=1)])
+    put = CheckpointStore.put
+
+    def slowly(store: CheckpointStore, data: Data) -> str:
+        federation.now += 2 * federation.timing.alive_s
+        return put(store, data)
+
+    monkeypatch.setattr(CheckpointStore, "put", slowly)
+    assert federation.run()["state"] == "finished"
+    shown = [site["state"] for status in federation.sites["north"].statuses for site in status["sites"].values()]
+    assert "aggregated" in shown
+    assert "failed" not in shown
