@@ -27,9 +27,8 @@ import torch
 from bench.learning import OURS, Bench, Cell, cell_of
 from bench.learning_data import load_sites
 from bench.strategies_site import ChoosingSite
-from bench.strategies_table import draw, write_table
+from bench.strategies_table import COLOURS, draw, write_table
 from monailabel_app.learning.recipe import REHEARSED, learn_from, rehearse, with_steps
-from monailabel_app.strategies import STRATEGIES
 
 ROOT = Path(__file__).resolve().parent
 RESULTS = ROOT / "results" / "strategies.json"
@@ -60,7 +59,7 @@ def orders_of(bench: Bench, site: str, seed: int) -> dict[str, list[str]]:
     """Strategy -> the site's training patients in the order in which it asks for them."""
     with tempfile.TemporaryDirectory() as folder:
         orders = {}
-        for strategy in STRATEGIES:
+        for strategy in COLOURS:
             with ChoosingSite(Path(folder) / strategy, bench, site) as choosing:
                 orders[strategy] = choosing.order(strategy, seed)
         return orders
@@ -72,7 +71,7 @@ def run_site(bench: Bench, site: str, seed: int, corrections: Sequence[int]) -> 
     rows: list[Row] = record["curve"]
     here = {"site": site, "seed": seed}
     cell = cell_of(bench.sites, "lgg", site, seed, len(bench.sites[site]["train"]))
-    if all(_have(rows, here, strategy, k) for strategy in STRATEGIES for k in corrections):
+    if all(_have(rows, here, strategy, k) for strategy in COLOURS for k in corrections):
         return
     if not any(row["site"] == site and row["k"] == 0 for row in rows):
         rows.append({"site": site, "k": 0, "dice": round(bench.dice(bench.base(site), cell.test), 4)})

@@ -11,9 +11,10 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["draw", "write_table"]
+__all__ = ["COLOURS", "draw", "write_table"]
 
 COLOURS = {"first": "#5b6b7b", "random": "#0072b2", "uncertainty": "#d55e00", "diversity": "#009e73"}
+"""Strategies that are compared; the fifth of the product needs a federation."""
 
 Row = dict[str, Any]
 

@@ -16,6 +16,7 @@ import click
 
 from fed_backend.errors import FedSegError
 from fed_backend.plan import LabelSchema, load_plan, save_plan, start_file
+from monailabel_app.learning.commands import retrain, statistics
 
 __all__ = ["plan", "site"]
 
@@ -173,6 +174,10 @@ def leave(kit: Path, state: Path, forget: bool, yes: bool) -> None:
     if not yes:
         click.confirm("Let the site leave its federation?", abort=True)
     click.echo(leave_federation(kit, state, getuser(), forget=forget))
+
+
+site.add_command(retrain)
+site.add_command(statistics)
 
 
 @click.group()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from monailabel.interfaces.tasks.strategy import Strategy
 
-from monailabel_app.learning.choice import choose_diverse, choose_uncertain
+from monailabel_app.learning.choice import choose_disputed, choose_diverse, choose_uncertain
 
 if TYPE_CHECKING:
     from monailabel_app.app_context import Site
@@ -52,6 +52,18 @@ class UncertainCase(Strategy):  # type: ignore[misc]
         return choose_uncertain(context.state, context.default_model, self._site.open_cases())
 
 
+class DisputedCase(Strategy):  # type: ignore[misc]
+    """The open case on which the champion and what a federation offered differ most."""
+
+    def __init__(self, site: Site) -> None:
+        super().__init__("Case on which the model in use and the federation's disagree")
+        self._site = site
+
+    def __call__(self, request: dict[str, Any], datastore: Any) -> dict[str, Any] | None:
+        context = self._site.context
+        return choose_disputed(context.state, context.default_model, self._site.open_cases())
+
+
 class DiverseCase(Strategy):  # type: ignore[misc]
     """The open case that looks least like those corrected so far."""
 
@@ -63,5 +75,11 @@ class DiverseCase(Strategy):  # type: ignore[misc]
         return choose_diverse(self._site.context.state, self._site.open_cases())
 
 
-STRATEGIES = {"first": FirstCase, "random": RandomCase, "uncertainty": UncertainCase, "diversity": DiverseCase}
+STRATEGIES = {
+    "first": FirstCase,
+    "random": RandomCase,
+    "uncertainty": UncertainCase,
+    "disagreement": DisputedCase,
+    "diversity": DiverseCase,
+}
 """Name that a client asks for -> strategy."""

@@ -1,4 +1,4 @@
-"""Which case teaches most: where the model contradicts itself, or what looks unlike all that is known."""
+"""Which case teaches most: where models contradict themselves or each other, or what looks unlike all that is known."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from statistics import fmean
 
 import numpy as np
 
+from fed_backend.payload import Tensors
 from monailabel_app.imaging.intensity import luminance, window_of
 from monailabel_app.imaging.orient import stack_of
 from monailabel_app.imaging.volume import Array, Volume
@@ -15,23 +16,30 @@ from monailabel_app.models.base import Labelmap, Progress, Segmenter, no_progres
 from monailabel_app.models.steps import may_mirror
 from monailabel_app.state.acquisition import CaseValue
 
-__all__ = ["farthest", "features", "most_uncertain", "value_of"]
+__all__ = ["Rival", "farthest", "features", "most_disputed", "most_uncertain", "value_of"]
+
+Rival = tuple[str, Tensors]
+"""Another version of the model that is asked: its id and tensors."""
 
 _GAMMA = 1.4
 _BINS = 16
 _TILES = 4
 
 
-def value_of(segmenter: Segmenter, volume: Volume, progress: Progress = no_progress) -> CaseValue:
+def value_of(
+    segmenter: Segmenter, volume: Volume, progress: Progress = no_progress, rival: Rival | None = None
+) -> CaseValue:
     """Ask a model about a case.
 
     Uncertainty is 1 - Dice between its mask and its masks of the same image with another contrast and,
     where labels name no side, mirrored (test-time augmentation; Wang et al. 2019, Neurocomputing 338).
+    Disagreement is 1 - Dice between its mask and the rival's (query by committee; Seung et al., COLT 1992).
 
     Args:
-        segmenter: holds the version that is asked.
+        segmenter: holds the version that is asked; afterwards the rival, if there is one.
         volume: the image.
         progress: may raise ``Cancelled`` to stop.
+        rival: a version to compare with.
     """
     mask = segmenter.segment(volume, progress)
     others = [segmenter.segment(_contrasted(volume), progress)]
@@ -39,7 +47,13 @@ def value_of(segmenter: Segmenter, volume: Volume, progress: Progress = no_progr
         mirrored = Volume(np.ascontiguousarray(volume.array[::-1]), volume.affine, volume.is_2d)
         others.append(segmenter.segment(mirrored, progress)[::-1])
     doubt = fmean(_disagreement(mask, other, segmenter.labels) for other in others)
-    return CaseValue(round(doubt, 4), tuple(round(float(value), 4) for value in features(volume)))
+    described = tuple(round(float(value), 4) for value in features(volume))
+    if rival is None:
+        return CaseValue(round(doubt, 4), described)
+    name, tensors = rival
+    segmenter.load_adapter(tensors)
+    disputed = _disagreement(mask, segmenter.segment(volume, progress), segmenter.labels)
+    return CaseValue(round(doubt, 4), described, round(disputed, 4), name)
 
 
 def features(volume: Volume) -> Array:
@@ -60,6 +74,15 @@ def most_uncertain(values: Mapping[str, CaseValue], cases: Sequence[str]) -> str
     """The case of ``cases`` with the largest uncertainty; the first of equals; ``None`` without any value."""
     known = [case for case in cases if case in values]
     return max(known, key=lambda case: values[case].uncertainty) if known else None
+
+
+def most_disputed(values: Mapping[str, CaseValue], cases: Sequence[str]) -> tuple[str, float] | None:
+    """The case of ``cases`` with the largest disagreement, and that; the first of equals; ``None`` without any."""
+    found = {c: value for c in cases if c in values and (value := values[c].disagreement) is not None}
+    if not found:
+        return None
+    case = max(found, key=lambda case: found[case])
+    return case, found[case]
 
 
 def farthest(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from monailabel_app.learning.acquisition import farthest, most_uncertain
+from monailabel_app.learning.acquisition import farthest, most_disputed, most_uncertain
 from monailabel_app.state.site import SiteState
 
-__all__ = ["choose_diverse", "choose_uncertain"]
+__all__ = ["choose_disputed", "choose_diverse", "choose_uncertain"]
 
 _TRAIN_PER_VALIDATION = 3
 
@@ -33,6 +33,26 @@ def choose_uncertain(state: SiteState, model: str, cases: Sequence[str]) -> dict
         "id": chosen,
         "uncertainty": doubt,
         "reason": f"least sure of {known} cases: masks of it under other contrast and mirroring differ by {doubt:.0%}",
+    }
+
+
+def choose_disputed(state: SiteState, model: str, cases: Sequence[str]) -> dict[str, Any] | None:
+    """The training case on which the champion and what a federation offered differ most, as ``{id, reason}``; see
+    :func:`choose_uncertain`."""
+    if (first := _before_any_choice(state, cases)) is not None or not cases:
+        return first
+    values = state.acquisition.of_version(state.versions(model).champion())
+    found = most_disputed(values, _to_train_on(state, cases))
+    if found is None:
+        return {
+            "id": cases[0],
+            "reason": "first by name: on no case was the model in use compared with what a federation offered yet",
+        }
+    chosen, apart = found
+    return {
+        "id": chosen,
+        "disagreement": apart,
+        "reason": f"the model in use and {values[chosen].rival} differ most on it: by {apart:.0%}",
     }
 
 

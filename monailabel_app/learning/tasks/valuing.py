@@ -1,4 +1,5 @@
-"""What the learner does when there is nothing to do: ask the champion which cases it is unsure of."""
+"""What the learner does when there is nothing to do: ask the champion which cases it is unsure of, and where
+it and what a federation offered disagree."""
 
 from __future__ import annotations
 
@@ -6,14 +7,15 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 
-from monailabel_app.errors import Cancelled
+from monailabel_app.errors import Cancelled, NotFound, StateError
 from monailabel_app.imaging.files import read_volume
-from monailabel_app.learning.acquisition import value_of
+from monailabel_app.learning.acquisition import Rival, value_of
 from monailabel_app.learning.schedule import facts_of, local_now
 from monailabel_app.learning.tasks.workbench import Workbench, site_images
 from monailabel_app.state.acquisition import CaseValue
+from monailabel_app.state.versions import VersionStore
 
-__all__ = ["MOST", "value_next"]
+__all__ = ["MOST", "rival_of", "value_next"]
 
 logger = logging.getLogger("fedseg.learner")
 
@@ -43,7 +45,9 @@ def value_next(bench: Workbench, stop: Callable[[], bool], now: Callable[[], dat
         return False
     segmenter, store = bench.open(model)
     champion = store.champion()
-    done = state.acquisition.of_version(champion)
+    opponent = rival_of(store, champion)
+    rival = opponent[0] if opponent else None
+    done = {case for case, value in state.acquisition.of_version(champion).items() if value.rival == rival}
     corrected = {correction.case for correction in state.corrections.list()}
     files = site_images(bench.setup.studies)
     waiting = [c for c in state.splits.in_order("train") if c in files and c not in corrected and c not in done]
@@ -56,11 +60,25 @@ def value_next(bench: Workbench, stop: Callable[[], bool], now: Callable[[], dat
 
     segmenter.load_adapter(store.load(champion))
     try:
-        value = value_of(segmenter, read_volume(files[waiting[0]]), check)
+        value = value_of(segmenter, read_volume(files[waiting[0]]), check, opponent)
     except Cancelled:
         return False
     except Exception as error:  # unreadable, too large for the memory, ...: it is not asked about again
         logger.info("an open case could not be looked at: %s", type(error).__name__)
-        value = CaseValue(0.0, ())
+        value = CaseValue(0.0, (), None, rival)
     state.acquisition.put(champion, waiting[0], value)
     return True
+
+
+def rival_of(store: VersionStore, champion: str) -> Rival | None:
+    """The version to compare a champion with: the newest that a federation offered, or, where such a one
+    serves, the version it followed; ``None`` where there is none or it cannot be read."""
+    serving = store.get(champion)
+    offered = [version.id for version in store.list() if version.origin == "federation"]
+    name = serving.parent if serving.origin == "federation" else next(reversed(offered), None)
+    if name is None:
+        return None
+    try:
+        return name, store.load(name)
+    except (NotFound, StateError):
+        return None

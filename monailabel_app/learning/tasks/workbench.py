@@ -7,10 +7,13 @@ that were received or trained become a version first.
 from __future__ import annotations
 
 import hashlib
+import platform
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from fed_backend.errors import FedSegError
 from fed_backend.payload import Tensors
@@ -182,6 +185,10 @@ class Workbench:
             settings={
                 "training": training.model_dump(),
                 "model": segmenter.spec.model_dump(mode="json"),
+                "labels": dict(segmenter.labels),
+                "torch": torch.__version__,
+                "processor": platform.machine(),
+                "threads": torch.get_num_threads(),
                 **(settings or {}),
             },
             data=data,

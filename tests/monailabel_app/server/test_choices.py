@@ -10,7 +10,7 @@ import requests
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("strategy", ["first", "random", "uncertainty", "diversity"])
+@pytest.mark.parametrize("strategy", ["first", "random", "uncertainty", "disagreement", "diversity"])
 def test_every_strategy_offers_an_open_case_and_says_why(site: Any, strategy: str) -> None:
     assert strategy in site.get("/info/").json()["strategies"]
     reply = requests.post(f"{site.url}/activelearning/{strategy}", json={}, timeout=60)

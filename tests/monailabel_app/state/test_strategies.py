@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from fed_backend.plan import ModelSpec
+from monailabel_app.imaging.files import read_volume
 from monailabel_app.imaging.volume import Volume
 from monailabel_app.learning.acquisition import farthest, features, most_uncertain, value_of
-from monailabel_app.learning.choice import choose_diverse, choose_uncertain
+from monailabel_app.learning.choice import choose_disputed, choose_diverse, choose_uncertain
 from monailabel_app.learning.setup import LearnerSetup
 from monailabel_app.learning.tasks import Workbench
 from monailabel_app.learning.tasks.valuing import value_next
@@ -139,6 +140,51 @@ def test_the_least_sure_training_case_is_offered_with_its_reason(known: SiteStat
     assert offered["id"] == "b", "validation cases are never chosen by difficulty"
     assert offered["reason"] == "least sure of 4 cases: masks of it under other contrast and mirroring differ by 70%"
     assert choose_uncertain(known, "unet", []) is None
+
+
+def make_version(state: SiteState, origin: Any, parent: str, change: float) -> str:
+    store = state.versions("unet")
+    tensors = {name: value + change for name, value in store.load(store.base()).items()}
+    record = NewVersion(origin=origin, parent=parent, base_sha256=store.get(store.base()).base_sha256)
+    return store.create(tensors, record).id
+
+
+def test_what_a_federation_offered_is_compared_with_the_model_in_use(known: SiteState) -> None:
+    work = bench(known)
+    work.prepare()
+    store = known.versions("unet")
+
+    def look() -> dict[str, CaseValue]:
+        while value_next(work, lambda: False, later):
+            pass
+        return known.acquisition.of_version(store.champion())
+
+    assert {value.rival for value in look().values()} == {None}
+    nothing = choose_disputed(known, "unet", list("abcd"))
+    assert nothing is not None
+    assert nothing["reason"].startswith("first by name")
+    offered = make_version(known, "federation", store.champion(), 0.3)
+    values = look()
+    assert {value.rival for value in values.values()} == {offered}, "a new offer is compared anew"
+    chosen = choose_disputed(known, "unet", list("abcd"))
+    assert chosen is not None
+    apart = {case: value.disagreement for case, value in values.items()}
+    assert chosen["disagreement"] == max(apart.values()) == apart[chosen["id"]]
+    assert f"the model in use and {offered} differ most on it" in chosen["reason"]
+    store.promote(offered, "better")
+    assert {value.rival for value in look().values()} == {store.get(offered).parent}
+
+
+def test_two_versions_that_agree_everywhere_dispute_nothing(known: SiteState, images: Any) -> None:
+    work = bench(known)
+    segmenter, store = work.open("unet")
+    base = store.load(store.base())
+    volume = read_volume(images.studies / "a.nii.gz")
+    segmenter.load_adapter(base)
+    assert value_of(segmenter, volume, rival=("same", base)).disagreement == 0
+    other = {name: -value for name, value in base.items()}
+    segmenter.load_adapter(base)
+    assert (value_of(segmenter, volume, rival=("other", other)).disagreement or 0) > 0.1
 
 
 def test_validation_cases_come_in_between_so_that_the_gate_can_judge(known: SiteState, images: Any) -> None:
