@@ -70,6 +70,13 @@ class Running:
         self.folder = folder
         self.processes: list[subprocess.Popen[bytes]] = []
         self.sites: dict[str, dict[str, Any]] = {}
+        try:
+            self._start_all(folder)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start_all(self, folder: Path) -> None:
         kits = provision(PLAN, NAMES, folder / "federation")
         self.kits = {name: load_kit(kits / "sites" / name, "site") for name in NAMES}
         for name in NAMES:
@@ -97,7 +104,7 @@ class Running:
             self.processes.append(subprocess.Popen(program, env=environment, stdout=log, stderr=log, cwd=self.folder))
 
     def _ready(self, name: str) -> dict[str, Any]:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 240
         while time.monotonic() < deadline:
             try:
                 return dict(json.loads((self.folder / f"{name}.json").read_text()))
