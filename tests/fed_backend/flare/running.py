@@ -148,6 +148,10 @@ class RunningFederation:
     def peer(self, site: str) -> Path:
         return self.folder / f"peer-{site}"
 
+    def token(self, site: str) -> Path:
+        """The courier's token file of a site."""
+        return self.peer(site) / "courier.token"
+
     def configure(self, site: str, **settings: Any) -> None:
         path = self.peer(site) / "settings.json"
         path.write_text(json.dumps({"name": site, **(read_json(path) or {}), **settings}))
@@ -155,13 +159,8 @@ class RunningFederation:
     def start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
         log = (self.folder / f"{name}.log").open("ab")
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}", "OMP_NUM_THREADS": "1"}
-        process = subprocess.Popen(
-            [*self.before(name), sys.executable, *command],
-            cwd=self.folder,
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
+        program = [*self.before(name), sys.executable, *command]
+        process = subprocess.Popen(program, cwd=self.folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
         log.close()
         self.processes[name] = process
         return process
@@ -189,7 +188,7 @@ class RunningFederation:
         self.start(
             f"courier-{site}",
             *("-m", "fed_backend", "courier", "start", str(kit or self.kits / "sites" / site)),
-            *("--site-url", self.urls[site], "--token-file", str(self.peer(site) / "courier.token")),
+            *("--site-url", self.urls[site], "--token-file", str(self.token(site))),
             *("--ready-file", str(ready), "--metrics-port", "0"),
         )
 
@@ -235,8 +234,18 @@ class RunningFederation:
         family = self.tree(name)
         os.kill(self.processes[name].pid, signal.SIGKILL)
         self.processes[name].wait()
-        _, alive = psutil.wait_procs(family, timeout=10)
+        _, alive = psutil.wait_procs(family, timeout=30)
         assert not alive, f"outlived {name}: {alive}"
+
+    def freeze(self, name: str) -> None:
+        """SIGSTOP of a supervisor and all its children: nothing answers, no connection is closed."""
+        for process in self.tree(name):
+            process.suspend()
+
+    def thaw(self, name: str) -> None:
+        """SIGCONT."""
+        for process in self.tree(name):
+            process.resume()
 
     def terminate(self, name: str) -> int:
         """SIGTERM of the supervisor; its exit code, once it and all its children are gone."""
@@ -272,6 +281,10 @@ class RunningFederation:
         run = run or uuid.uuid4().hex
         self.call(site, "/test/request", {"id": run, "action": action, "method": method, "rounds": rounds})
         return run, until("verdict", lambda: self.state(site)["verdicts"].get(run), 30)
+
+    def checkpoint(self) -> dict[str, Any]:
+        """What the hub would go on from."""
+        return dict(read_json(self.kits / "hub" / "state" / "checkpoint.json") or {})
 
     def status(self, site: str, run: str) -> dict[str, Any]:
         return dict(self.state(site)["statuses"].get(run) or {})

@@ -50,7 +50,11 @@ class RunningPeers(RunningFederation):
             shutil.copy(self.kits / "sites" / site / "plan.json", self.peer(site))
             (self.peer(site) / "courier.token").write_text(f"token-of-{site}")
             self.configure(site, add=float(number), examples=1)
-            save_peers(self.kit(site), PeerList(listen=Listen(host="127.0.0.1", port=0)))
+            save_peers(self.kit(site), PeerList(listen=Listen(host=self.host(site), port=0)))
+
+    def host(self, site: str) -> str:
+        """Where a site's gateway listens."""
+        return "127.0.0.1"
 
     def kit(self, site: str) -> Kit:
         return load_kit(self.kits / "sites" / site, "site")
@@ -80,9 +84,9 @@ class RunningPeers(RunningFederation):
         """Tell a site's courier where the others listen."""
         kit = self.kit(site)
         port = self.ports.get(site, 0)
-        listed = tuple(Peer(name=other, host="127.0.0.1", port=self.ports[other]) for other in others)
+        listed = tuple(Peer(name=other, host=self.host(other), port=self.ports[other]) for other in others)
         save_peers(
-            kit, load_peers(kit).model_copy(update={"peers": listed, "listen": Listen(host="127.0.0.1", port=port)})
+            kit, load_peers(kit).model_copy(update={"peers": listed, "listen": Listen(host=self.host(site), port=port)})
         )
 
     def sees(self, site: str) -> set[str]:
