@@ -19,6 +19,7 @@ from monailabel_app.federation.participant import Kind
 from monailabel_app.federation.privacy import PrivacyLedger
 from monailabel_app.federation.site_round import SiteRound
 from monailabel_app.learning.jobs import Job
+from monailabel_app.learning.tasks.again import conclude, made_before
 from monailabel_app.learning.tasks.visiting import visit
 from monailabel_app.learning.tasks.workbench import Workbench, judgement, mix_seed
 from monailabel_app.models.base import Segmenter, no_progress
@@ -65,8 +66,6 @@ def offer(bench: Workbench, job: Job) -> tuple[dict[str, Any], str]:
     if agreed.method.name in GOSSIP:
         return visit(bench, job, agreed, data)
     request, segmenter, store = _open(bench, job, "aggregate")
-    champion = store.champion()
-    tensors = _offered(bench, request, segmenter, store)
     settings = {
         "federation_round": request.header.federation_round,
         "round": request.header.round,
@@ -74,18 +73,18 @@ def offer(bench: Workbench, job: Job) -> tuple[dict[str, Any], str]:
         "payload_sha256": job.params["request"],
         "plan_sha256": request.plan.sha256,
     }
-    record = NewVersion(
-        origin="federation",
-        parent=champion,
-        base_sha256=segmenter.base_sha256,
-        settings=settings,
-        metrics=dict(request.header.metrics),
-        code_version=__version__,
-    )
-    version = store.create(tensors, record)
-    meter = bench.meter(job, 0, judge=True)
-    judged = bench.judge_and_promote(segmenter, store, version, tensors, meter)
-    return judgement(version.id, judged.decision), judged.decision.reason
+    version = made_before(store, settings)
+    if version is None:
+        record = NewVersion(
+            origin="federation",
+            parent=store.champion(),
+            base_sha256=segmenter.base_sha256,
+            settings=settings,
+            metrics=dict(request.header.metrics),
+            code_version=__version__,
+        )
+        version = store.create(_offered(bench, request, segmenter, store), record)
+    return conclude(bench, segmenter, store, version, bench.meter(job, 0, judge=True))
 
 
 def evaluate(bench: Workbench, job: Job) -> tuple[dict[str, Any], str]:

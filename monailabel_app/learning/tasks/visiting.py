@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
 from fed_backend.methods.base import Update
 from fed_backend.methods.gcml import GCML
-from fed_backend.payload import Tensors
+from fed_backend.payload import PayloadHeader, Tensors
 from fed_backend.plan import Plan
 from monailabel_app.federation.own_model import own_model, remember_own_model
 from monailabel_app.federation.participant import open_visit
 from monailabel_app.federation.visitor import meet
 from monailabel_app.learning.jobs import Job
-from monailabel_app.learning.tasks.workbench import Workbench, judgement, mix_seed
-from monailabel_app.models.base import no_progress
+from monailabel_app.learning.meter import Meter
+from monailabel_app.learning.tasks.again import conclude, made_before
+from monailabel_app.learning.tasks.workbench import Workbench, mix_seed
+from monailabel_app.models.base import Segmenter, no_progress
+from monailabel_app.state.versions import Version, VersionStore
 
 __all__ = ["visit"]
 
@@ -23,6 +27,26 @@ def visit(bench: Workbench, job: Job, plan: Plan, data: bytes) -> tuple[dict[str
     """Let a visitor in for one exchange; the site goes on with the result, which serves if the gate lets it."""
     header, tensors = open_visit(data, plan)
     segmenter, store = bench.open(job.model, plan)
+    facts = {"visitor": header.site, "visit": header.round, "plan_sha256": plan.sha256}
+    meter = bench.meter(job, plan.training.steps, judge=True)
+    version = made_before(store, facts) or _learn(bench, segmenter, store, meter, plan, header, tensors, facts)
+    result, reason = conclude(bench, segmenter, store, version, meter)
+    if own_model(bench.state, plan) == version.parent:
+        remember_own_model(bench.state, plan, version.id)
+    return {**result, "chosen": version.settings["chosen"]}, reason
+
+
+def _learn(
+    bench: Workbench,
+    segmenter: Segmenter,
+    store: VersionStore,
+    meter: Meter,
+    plan: Plan,
+    header: PayloadHeader,
+    tensors: Tensors,
+    facts: Mapping[str, Any],
+) -> Version:
+    """The site's model and its visitor learn from each other; the best of both as a version."""
     method, site = GCML(plan), bench.setup.site_name
     shared, own = method.shared_keys(), own_model(bench.state, plan)
     current = store.load(own)
@@ -34,7 +58,6 @@ def visit(bench: Workbench, job: Job, plan: Plan, data: bytes) -> tuple[dict[str
         return {case: fmean(measured.dice.values()) for case, measured in found.items()}
 
     seed = mix_seed(plan.training.seed, site, header.site, header.round)
-    meter = bench.meter(job, plan.training.steps, judge=True)
     met = meet(
         segmenter,
         method,
@@ -49,7 +72,7 @@ def visit(bench: Workbench, job: Job, plan: Plan, data: bytes) -> tuple[dict[str
         on_loss=meter.losses.append,
     )
     figures = {f"dice_{name}": value for name, value in met.scores.items()}
-    version = bench.keep(
+    return bench.keep(
         store,
         met.tensors,
         "federation",
@@ -59,8 +82,5 @@ def visit(bench: Workbench, job: Job, plan: Plan, data: bytes) -> tuple[dict[str
         plan.training,
         corrections,
         figures,
-        {"visitor": header.site, "visit": header.round, "chosen": met.chosen, "plan_sha256": plan.sha256},
+        {**facts, "chosen": met.chosen},
     )
-    judged = bench.judge_and_promote(segmenter, store, version, met.tensors, meter)
-    remember_own_model(bench.state, plan, version.id)
-    return {**judgement(version.id, judged.decision), "chosen": met.chosen}, judged.decision.reason
