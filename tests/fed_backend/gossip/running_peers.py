@@ -45,7 +45,7 @@ class RunningPeers(RunningFederation):
         self.processes = {}
         self.urls = {}
         self.ports: dict[str, int] = {}
-        for number, site in enumerate(sites):
+        for number, site in enumerate(sites, start=1):  # a payload of zeros is refused
             self.peer(site).mkdir()
             shutil.copy(self.kits / "sites" / site / "plan.json", self.peer(site))
             (self.peer(site) / "courier.token").write_text(f"token-of-{site}")
