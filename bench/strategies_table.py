@@ -32,7 +32,7 @@ def write_table(rows: Sequence[Row], path: Path) -> None:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Mean Dice per k and strategy, and its difference to ``random`` in the same cells."""
+    """Mean Dice per k and strategy, and its difference to ``random``; over sites and seeds with every k."""
     lines = [
         "# Which patients to correct first",
         "",
@@ -42,13 +42,16 @@ def table(rows: Sequence[Row]) -> str:
         "",
         "| k | cells | " + " | ".join(COLOURS) + " |",
         "|" + "---|" * (2 + len(COLOURS)),
-        f"| 0 | {len(_base(rows))} sites |" + f" {fmean(_base(rows).values()):.3f} |" * len(COLOURS),
     ]
-    for k in _ks(rows):
-        drawn = _cells(rows, "random", k)
+    whole = _whole(rows)
+    start = _base(whole)
+    if start:
+        lines.append(f"| 0 | {len(start)} sites |" + f" {fmean(start.values()):.3f} |" * len(COLOURS))
+    for k in _ks(whole):
+        drawn = _cells(whole, "random", k)
         cells = []
         for strategy in COLOURS:
-            found = _cells(rows, strategy, k)
+            found = _cells(whole, strategy, k)
             apart = [found[cell] - drawn[cell] for cell in found if cell in drawn]
             text = f"{fmean(found.values()):.3f}" if found else "-"
             if strategy != "random" and apart:
@@ -63,7 +66,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     sites = sorted(_base(rows))
     figure = Figure(figsize=(12, 3.4), dpi=130, layout="constrained")
     axes = figure.subplots(1, 1 + len(sites))
-    _panel(axes[0], rows, "all sites", bars=False)
+    _panel(axes[0], _whole(rows), "all sites", bars=False)
     for panel, site in zip(axes[1:], sites, strict=True):
         _panel(panel, [row for row in rows if row["site"] == site], f"site {site}", bars=True)
     axes[0].set_ylabel("Dice on test patients")
@@ -76,10 +79,9 @@ def _panel(axes: Axes, rows: Sequence[Row], title: str, *, bars: bool) -> None:
     ks = _ks(rows)
     start = fmean(_base(rows).values())
     for shift, (strategy, colour) in enumerate(COLOURS.items()):
-        found = [list(_cells(rows, strategy, k).values()) for k in ks]
-        if not all(found):
-            continue
-        at = [0.0, *(k + 0.08 * (shift - 1.5) for k in ks)]
+        known = [(k, list(values)) for k in ks if (values := _cells(rows, strategy, k).values())]
+        found = [values for _, values in known]
+        at = [0.0, *(k + 0.08 * (shift - 1.5) for k, _ in known)]
         means = [start, *map(fmean, found)]
         axes.plot(at, means, color=colour, marker="o", markersize=3.5, linewidth=1.5, label=strategy)
         if bars:
@@ -108,6 +110,15 @@ def _by_site(rows: Sequence[Row]) -> list[str]:
             texts = [f"{fmean(values):.3f}" if values else "-" for values in found]
             lines.append(f"| {site} | {strategy} | {start:.3f} | {' | '.join(texts)} |")
     return lines
+
+
+def _whole(rows: Sequence[Row]) -> list[Row]:
+    """Rows of those (site, seed) that have every k of every strategy, so that means are over the same cells."""
+    want = len(COLOURS) * len(_ks(rows))
+    cells = [(row["site"], row["seed"]) for row in rows if row["k"]]
+    whole = {cell for cell in cells if cells.count(cell) == want}
+    sites = {site for site, _ in whole}
+    return [row for row in rows if (row["site"] in sites if row["k"] == 0 else (row["site"], row["seed"]) in whole)]
 
 
 def _ks(rows: Sequence[Row]) -> list[int]:
