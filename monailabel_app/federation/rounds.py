@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fed_backend.errors import RoundBusyError
+from fed_backend.methods import GOSSIP
 from fed_backend.plan import Plan
 from monailabel_app.errors import Conflict, Forbidden, SiteError, Unavailable
 from monailabel_app.federation.consent import Consent
@@ -103,9 +104,12 @@ class RoundDesk:
         """
         plan = self._allowed()
         if method is not None and method not in plan.methods:
+            alone = (method in GOSSIP) != (plan.method.name in GOSSIP)
             raise Conflict(
                 f"method {method!r} is none of the plan's: {', '.join(plan.methods)}",
-                "leave the method away, or agree on a new plan with the other sites",
+                "exchanges between peers and rounds of a hub take a plan of their own each"
+                if alone
+                else "leave the method away, or agree on a new plan with the other sites",
             )
         request = _Request(secrets.token_hex(8), "start", method or plan.method.name, rounds or plan.rounds)
         self._ask(request, who)

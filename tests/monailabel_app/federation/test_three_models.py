@@ -74,6 +74,14 @@ def test_a_round_trains_two_models_and_moves_the_selector(site: SiteOnDisk, sent
     assert all(np.array_equal(sent[name], again[name]) for name in sent)
 
 
+def test_each_model_goes_on_from_its_own_tensors(site: SiteOnDisk, sent: Tensors) -> None:
+    apart = {name: tensor + np.float32(0.5) if name.startswith(PERSONAL) else tensor for name, tensor in sent.items()}
+    _, trained = site.train(payload(plan(), "global", apart, run="apart", round_=1))
+    for name in apart:
+        if name.startswith((GLOBAL, PERSONAL)):
+            np.testing.assert_allclose(trained[name], apart[name], atol=0.2, err_msg=name)
+
+
 @pytest.mark.parametrize(("likeliest", "model"), [("north", "personal"), ("west", "global")])
 def test_the_selector_routes_and_the_answer_says_so(
     site: SiteOnDisk, sent: Tensors, likeliest: str, model: str

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from fed_backend.errors import FedSegError, PayloadError, ReplayError, RoundBusyError
+from fed_backend.methods import METHODS
 from fed_backend.payload import PayloadHeader, encode
-from fed_backend.plan import Plan
+from fed_backend.plan import MethodSpec, Plan
 from monailabel_app.errors import Conflict, Forbidden, NotFound, StateError, Unavailable
 from monailabel_app.federation.consent import Consent
 from monailabel_app.federation.participant import Participant, open_request
@@ -72,6 +73,45 @@ def test_a_request_reaches_the_hub_and_its_consent_comes_back(
     assert asked.result(5) == request["id"]
     report = state.rounds.get(request["id"])
     assert (report.state, report.started_by, report.rounds) == ("requested", "A", 2)
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_rounds_of_every_method_of_the_plan_can_be_asked_for(
+    state: SiteState, users: ThreadPoolExecutor, method: str
+) -> None:
+    others = tuple(MethodSpec(name=name) for name in METHODS if name != "fedsm")
+    several = PLAN.model_copy(update={"method": MethodSpec(name="fedsm"), "alternatives": others})
+    Consent(state.database).approve(several, several.sha256, "dr-lee")
+    desk = RoundDesk(state, several, "A", patience_s=5)
+    desk.seen()
+    asked = users.submit(desk.start, method, 3)
+    request = courier_takes_one(desk)
+    assert (request["action"], request["method"], request["rounds"]) == ("start", method, 3)
+    desk.decide(request["id"], Verdict(True))
+    asked.result(5)
+    assert state.rounds.get(request["id"]).method == method
+
+
+@pytest.mark.parametrize(
+    ("of", "asked", "hint"),
+    [
+        ("fedavg", "gcml", "take a plan of their own"),
+        ("gcml", "fedavg", "take a plan of their own"),
+        ("fedavg", "fedsca", "leave the method away"),
+        ("fedavg", "magic", "leave the method away"),
+    ],
+)
+def test_a_method_that_the_plan_does_not_list_is_refused_before_the_hub_hears_of_it(
+    state: SiteState, of: str, asked: str, hint: str
+) -> None:
+    agreed = PLAN.model_copy(update={"method": MethodSpec(name=of)})
+    Consent(state.database).approve(agreed, agreed.sha256, "dr-lee")
+    desk = RoundDesk(state, agreed, "A", patience_s=5)
+    desk.seen()
+    with pytest.raises(Conflict, match=f"{asked!r} is none of the plan's: {of}") as caught:
+        desk.start(asked)
+    assert hint in caught.value.hint
+    assert desk.fetch(0) == []
 
 
 def test_a_report_that_is_faster_than_the_verdict_is_kept(
