@@ -22,7 +22,7 @@ import requests
 ROOT = Path(__file__).resolve().parents[3]
 LABELS = {"tumour": 1, "oedema": 2}
 SHAPE = (26, 30, 9)
-START_S = 120.0
+START_S = 400.0
 TUMOUR_CODES = {
     "category": ["SCT", "49755003", "Morphologically Altered Structure"],
     "type": ["SCT", "108369006", "Tumor"],
