@@ -38,7 +38,7 @@ def cells(part: str, smallest: bool) -> dict[str, Cell]:
     if smallest:
         return {
             "overhead": {"overhead/0.6/2": partial(_rounds, 0.6, 2, 1, 1, True)},
-            "memory": {"memory/60/2": partial(_rounds, 60.0, 2, 1, 0, False)},
+            "memory": {"memory/60/2": partial(_rounds, 60.0, 2, 1, 1, False)},
             "wire": {"wire/0.6/2": partial(_wire, 0.6, 2, 1)},
             "gossip": {"gossip/0.6/direct": partial(_exchange, 0.6, False, 2)},
             "cost": {"cost/0.6/int8": partial(_cost, 0.6, "int8")},

@@ -360,13 +360,14 @@ class Coordinator:
         run.state = "running"
         if self._plan.secure is not None and self._saved.phase == "train":
             self._saved.updates = {}  # masked under keys of the attempt before
+        if self._saved.phase == "rest":
+            self._saved.updates = {}  # of the round before
         arrived = {site: size(path) for site, path in self._store.view(self._saved.updates).items()}
         self._measured = Measured(self._clock(), bytes_up=arrived)
         if self._saved.phase == "offer":
             self._offer()
             return
         if self._saved.phase == "rest":
-            self._saved.updates = {}
             ready = [site for site in self._sites if run.round == 0 or self._saved.last_for(site)]
             self._saved.globals = self._beginnings(ready)
             run.sites = {site: SiteStatus.beginning(site in ready) for site in self._sites}

@@ -45,6 +45,7 @@ __all__ = ["PEER", "Host", "check_body", "gateway_app"]
 logger = logging.getLogger(__name__)
 
 _STALL_S = 15.0  # a peer that sends nothing for this long has gone
+_STORE_BYTES = 2**20  # of a body, received while what came before is stored
 _FULL_S = 60.0  # a full disk is seldom emptied sooner
 PEER = "fedseg.peer"
 """Where the server puts the name in the certificate of whoever asks: a key of the ASGI scope."""
@@ -224,12 +225,30 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
 
 
 async def _receive(request: Request, ticket: Ticket, length: int) -> None:
-    hasher, received = hashlib.sha256(), 0
+    """Write the body to the ticket's file; hashing and writing go on while more is received."""
+    hasher = hashlib.sha256()
+    received, parts, held = 0, list[bytes](), 0
     with open(ticket.file, "xb") as file:
-        async for chunk in _chunks(request):
-            received += len(chunk)
-            hasher.update(chunk)
-            file.write(chunk)
+
+        def store(some: list[bytes]) -> None:
+            for part in some:
+                hasher.update(part)
+                file.write(part)
+
+        storing: asyncio.Future[None] | None = None
+        try:
+            async for chunk in _chunks(request):
+                parts.append(chunk)
+                received, held = received + len(chunk), held + len(chunk)
+                if held >= _STORE_BYTES:
+                    if storing is not None:
+                        await storing
+                    storing = asyncio.ensure_future(run_in_threadpool(store, parts))
+                    parts, held = [], 0
+        finally:  # the file is closed, and perhaps deleted, only after the last write
+            if storing is not None:
+                await asyncio.shield(storing)
+        store(parts)
     if received != length or hasher.hexdigest() != ticket.sha256:
         raise _Refused(422, f"the visit's {received} bytes are not those that were announced", "send it again")
 

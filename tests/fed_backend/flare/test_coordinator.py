@@ -226,3 +226,11 @@ def test_a_slow_disk_at_the_hub_is_no_silence_of_the_sites(make: Make, monkeypat
     shown = [site["state"] for status in federation.sites["north"].statuses for site in status["sites"].values()]
     assert "aggregated" in shown
     assert "failed" not in shown
+
+
+def test_every_round_counts_its_own_bytes(make: Make) -> None:
+    federation = make()
+    first, second = federation.run(rounds=2)["history"]
+    for site in NAMES:
+        sent = [len(federation.sites[site].updates["run1", number]) for number in (0, 1)]
+        assert [first["sites"][site]["bytes_up"], second["sites"][site]["bytes_up"]] == sent
