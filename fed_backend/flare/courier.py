@@ -15,10 +15,10 @@ from typing import Any
 
 from fed_backend.errors import FedSegError
 from fed_backend.flare.certificates import announce_expiry, check_certificate
-from fed_backend.flare.engine import client_command
+from fed_backend.flare.engine import ENVIRONMENT, client_command
 from fed_backend.flare.kit import COURIER_CONFIG, COURIER_READY, Kit, hold, remove_jobs, write_json_atomic
 from fed_backend.flare.leaving import left_at, require_member
-from fed_backend.flare.processes import SMALL_HEAP, Child
+from fed_backend.flare.processes import Child
 from fed_backend.flare.site_client import SiteClient, token_reader
 from fed_backend.flare.tls_check import serves
 
@@ -109,7 +109,7 @@ class Courier:
         if self._client is None and now >= self._not_before:
             remove_jobs(self._kit)
             log = self._kit.run / "client.log"
-            self._client = Child(client_command(self._kit), cwd=self._kit.folder, log=log, environment=SMALL_HEAP)
+            self._client = Child(client_command(self._kit), cwd=self._kit.folder, log=log, environment=ENVIRONMENT)
             self._started_at = now
         self._announce()
         if not self._job and now - max(self._started_at, self._lost_at) > _EXPLAIN_S:

@@ -25,10 +25,26 @@ from fed_backend.errors import FederationError
 from fed_backend.flare.kit import CONTROLLER, EXECUTOR, SUPERVISOR_NAME, Kit, write_json_atomic
 from fed_backend.flare.messages import Message
 from fed_backend.flare.pieces import BODY, PIECE, Spool, send
+from fed_backend.flare.processes import SMALL_HEAP
 
-__all__ = ["Administration", "Link", "Overview", "client_command", "place_storage", "server_command", "write_job"]
+__all__ = [
+    "ENVIRONMENT",
+    "Administration",
+    "Link",
+    "Overview",
+    "client_command",
+    "place_storage",
+    "server_command",
+    "write_job",
+]
 
 HUB_CELL = "server"
+ENVIRONMENT = {**SMALL_HEAP, "NVFLARE_STREAMING_RETRY_TIMEOUT": "5", "NVFLARE_STREAMING_RETRY_WAIT": "1"}
+"""Of every process of FLARE. It keeps a thread for each answer that it got, for as long as the answer may be repeated.
+
+With FLARE's own 65 seconds that is a thread for every beat of the last minute, and for every piece of a payload.
+Whoever waits for an answer of ours asks again after ten seconds anyway.
+"""
 _CHANNEL = "fedseg"
 _HEARTBEAT_S = 2.0
 _SMALL_TIMEOUT_S = 10.0

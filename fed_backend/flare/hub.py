@@ -24,9 +24,9 @@ from typing import Any
 import psutil
 
 from fed_backend.errors import FederationError
-from fed_backend.flare.engine import Administration, Overview, place_storage, server_command, write_job
+from fed_backend.flare.engine import ENVIRONMENT, Administration, Overview, place_storage, server_command, write_job
 from fed_backend.flare.kit import DRAIN, JOB_STATE, Kit, hold, remove_jobs, write_json_atomic
-from fed_backend.flare.processes import SMALL_HEAP, Child, stop_tree
+from fed_backend.flare.processes import Child, stop_tree
 
 __all__ = ["Hub"]
 
@@ -152,7 +152,7 @@ class Hub:
             return False
         remove_jobs(self._kit)
         log = self._kit.run / "server.log"
-        self._server = Child(server_command(self._kit), cwd=self._kit.folder, log=log, environment=SMALL_HEAP)
+        self._server = Child(server_command(self._kit), cwd=self._kit.folder, log=log, environment=ENVIRONMENT)
         return True
 
     def _close_admin(self) -> None:
