@@ -86,7 +86,7 @@ def table(record: dict[str, Any]) -> str:
         start = fmean(base[_where(row)] for row in gated)
         cells = [_change([row for row in here if row["method"] == method], base) for method in METHODS]
         passed = [row for row in gated if row["promoted"]]
-        promoted = f"{len(passed)} of {len(gated)} ({sum(row['kept'] == SMALLER for row in passed)})"
+        promoted = f"{len(passed)} of {len(gated)} ({sum(row.get('kept') == SMALLER for row in passed)})"
         lines.append(
             f"| {setting} | {model} | {k} | {len(gated)} | {start:.3f} | " + " | ".join(cells) + f" | {promoted} |"
         )
