@@ -24,6 +24,7 @@ __all__ = [
     "ProvisionError",
     "ReplayError",
     "RoundBusyError",
+    "plain",
 ]
 
 
@@ -66,3 +67,8 @@ class RoundBusyError(FederationError):
 
 class ProvisionError(FedSegError):
     """Raised when kits or certificates cannot be made or used."""
+
+
+def plain(error: Exception) -> str:
+    """An error for a reader at another hospital: no paths."""
+    return f"its disk: {error.strerror}" if isinstance(error, OSError) else str(error)

@@ -136,9 +136,9 @@ def test_a_round_that_is_aggregated_again_after_a_fault_is_recorded_once(make: M
     federation.ask("north", rounds=1)
     while not offers(federation):
         federation.step()
-    saved = federation.coordinator._store.load(federation.plan.sha256)
+    saved = federation.coordinator._ledger.store.load(federation.plan.sha256)
     saved.phase, saved.adapters = "train", {}
-    federation.coordinator._store.save(saved)
+    federation.coordinator._ledger.store.save(saved)
     federation.start()
     assert federation.finish()["state"] == "finished"
     past = Lineage(federation.folder / "lineage", federation.plan.sha256).past

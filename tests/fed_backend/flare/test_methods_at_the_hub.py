@@ -55,7 +55,7 @@ def test_a_hub_killed_between_aggregate_and_record_gives_the_same_bytes(make: Ma
     federation = make(plan=REMEMBERS, start=start_payload(REMEMBERS))
     federation.step()
     federation.ask("north", rounds=3)
-    save, died = federation.coordinator._store.save, []
+    save, died = federation.coordinator._ledger.store.save, []
 
     def dies_once(checkpoint: object) -> None:  # all files are written, the record that names them is not
         if checkpoint.phase == "offer" and checkpoint.run.round == 1 and not died:  # type: ignore[attr-defined]
@@ -63,7 +63,7 @@ def test_a_hub_killed_between_aggregate_and_record_gives_the_same_bytes(make: Ma
             raise KeyboardInterrupt
         save(checkpoint)  # type: ignore[arg-type]
 
-    federation.coordinator._store.save = dies_once  # type: ignore[method-assign]
+    federation.coordinator._ledger.store.save = dies_once  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         federation.finish()
     federation.start()
