@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import random
 import subprocess
 import sys
@@ -28,6 +27,7 @@ import numpy as np
 import torch
 
 from bench.bare_network import BareNetwork, write_vit_b
+from bench.figures import machine, rounded
 from bench.interactive_site import SHAPE, Annotator, SiteProcess, make_volume, median, percentile
 from bench.interactive_table import table
 from monailabel_app.models.heap import keep_freed_memory
@@ -47,7 +47,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="fedseg-bench-") as name:
         folder = Path(name)
         make_volume(folder / "studies")
-        found = {"machine": machine(), **tiny(folder, options.clicks)}
+        found = {
+            "machine": {**machine(), "torch": torch.__version__, "load": round(os.getloadavg()[0], 2)},
+            **tiny(folder, options.clicks),
+        }
         if not options.skip_stock:
             found |= stock(folder, found["warm_click_ms"])
             found["reply_share"] = found["reply_bytes"] / found["stock_reply_bytes"]
@@ -55,17 +58,11 @@ def main() -> int:
             found["vit_b"] = vit_b(folder, max(10, options.clicks // 4))
         found |= kept_memory(found["cold_click_ms"])
     RESULTS.mkdir(exist_ok=True)
-    rounded = _rounded(found)
-    (RESULTS / "interactive.json").write_text(json.dumps(rounded, indent=2) + "\n")
-    (RESULTS / "interactive.md").write_text(table(rounded))
-    print(table(rounded))
+    figures = rounded(found)
+    (RESULTS / "interactive.json").write_text(json.dumps(figures, indent=2) + "\n")
+    (RESULTS / "interactive.md").write_text(table(figures))
+    print(table(figures))
     return 0
-
-
-def machine() -> Figures:
-    """Where it was measured."""
-    return {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__,
-            "load": round(os.getloadavg()[0], 2), "python": platform.python_version()}  # fmt: skip
 
 
 def tiny(folder: Path, clicks: int) -> Figures:
@@ -305,12 +302,6 @@ def _all_warm(look: Callable[[int], bool], index: int, around: list[int]) -> boo
     warm_ends = look(around[0]) and look(around[-1])
     look(index)
     return warm_ends
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(part) for key, part in value.items()}
-    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

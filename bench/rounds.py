@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench.figures import machine, rounded
 from bench.rounds_cells import cost_cell, round_cell, secure_cell, wire_cell
 from bench.rounds_gossip import exchange_cell
 from bench.rounds_table import collect, table
@@ -115,18 +115,11 @@ def main() -> int:
 
 
 def _write(path: Path, found: dict[str, dict[str, Any]]) -> None:
-    machine = {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()}
     tables = collect(found)
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps({"machine": machine, **tables, "cells": _rounded(found)}, indent=1) + "\n")
+    temporary.write_text(json.dumps({"machine": machine(), **tables, "cells": rounded(found)}, indent=1) + "\n")
     os.replace(temporary, path)
     path.with_suffix(".md").write_text(table(tables))
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(part) for key, part in value.items()}
-    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 if __name__ == "__main__":
