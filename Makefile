@@ -7,7 +7,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 ARGS ?=
 COVERAGE ?= --cov=SlicerFedSeg/FedSegLib --cov-fail-under=95 --cov-report=term:skip-covered
 
-.PHONY: help demo browser test test-quick test-slow test-slicer test-browser lint format bench bench-interactive bench-effort bench-federation bench-gate bench-learning bench-live bench-recipe bench-rounds bench-scale bench-secure bench-slicer bench-strategies environment environment-slicer environment-browser requirements clean
+.PHONY: help demo browser test test-quick test-slow test-slicer test-browser lint format bench bench-interactive bench-effort bench-federation bench-gate bench-learning bench-live bench-recipe bench-rounds bench-scale bench-secure bench-slicer bench-strategies soak environment environment-slicer environment-browser requirements clean
 
 help:
 	@echo "make demo   set everything up, run three sites and a federation; report in demo-out/"
@@ -97,6 +97,9 @@ bench-secure: environment
 
 bench-strategies: environment
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.strategies $(ARGS)
+
+soak: environment
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.soak $(ARGS)
 
 COMPILE := ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url
 

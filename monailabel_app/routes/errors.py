@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import secrets
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from fed_backend.errors import FedSegError, PayloadError, PlanError, RoundBusyError
-from monailabel_app.errors import SiteError
+from monailabel_app.errors import SiteError, StateError
 
 __all__ = ["add_error_handlers", "error_response", "status_of"]
 
@@ -24,6 +25,8 @@ _STATUS: tuple[tuple[type[FedSegError], int], ...] = (
     (PlanError, 422),
     (RoundBusyError, 409),
 )
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _HINTS = {
     401: "log in first: POST /auth/token",
@@ -57,7 +60,9 @@ def known_error(error: FedSegError) -> JSONResponse:
 
 
 def unknown_error(error: BaseException) -> JSONResponse:
-    """Reply for anything else: a reference, and the cause in the log only."""
+    """Reply for anything else: a full disk by name; otherwise a reference, and the cause in the log only."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return known_error(StateError("the disk of the site is full", "free disk space there, then try again"))
     reference = secrets.token_hex(4)
     logger.error("request failed, reference %s", reference, exc_info=error)
     return error_response(
