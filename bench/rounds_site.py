@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from fed_backend.payload import PayloadHeader, read_header
-from fed_backend.plan import load_plan
+from fed_backend.plan import Plan, load_plan
 
 CHUNK = 2**20
 
@@ -54,7 +54,6 @@ class Site:
         self.verdicts: dict[str, dict[str, Any]] = {}
         self.statuses: dict[str, dict[str, Any]] = {}
         self.trained: dict[str, float] = {}
-        self.stages: dict[str, list[tuple[float, str | None]]] = {}
         self.peers: list[dict[str, Any]] = []
         self.lent = -1
 
@@ -79,23 +78,26 @@ class Site:
             self.came.notify_all()
 
     def note(self, status: dict[str, Any]) -> None:
-        """Keep the newest state of a run, and when this site's own state was told."""
+        """Keep the newest state of a run."""
         self.statuses[status["id"]] = status
-        own = (status.get("sites", {}).get(self.name) or {}).get("state")
-        self.stages.setdefault(status["id"], []).append((time.monotonic(), own))
 
     def update(self, run: str, number: int, parent: str = "") -> PayloadHeader:
-        return PayloadHeader(
-            kind="update",
-            plan_sha256=self.plan.sha256,
-            base_sha256=self.plan.base_sha256,
-            site=self.name,
-            federation_round=run,
-            round=number,
-            method=self.plan.method.name,
-            examples=3,
-            parent_sha256=parent,
-        )
+        return update_of(self.plan, self.name, run, number, parent)
+
+
+def update_of(plan: Plan, site: str, run: str, number: int, parent: str = "") -> PayloadHeader:
+    """The header of what a site sends."""
+    return PayloadHeader(
+        kind="update",
+        plan_sha256=plan.sha256,
+        base_sha256=plan.base_sha256,
+        site=site,
+        federation_round=run,
+        round=number,
+        method=plan.method.name,
+        examples=3,
+        parent_sha256=parent,
+    )
 
 
 REPORT = {"version": "v1", "promoted": True, "chosen": "mean", "reason": "not worse", "dice_challenger": 0.5}
@@ -184,8 +186,7 @@ class Handler(BaseHTTPRequestHandler):
             case ["federation", "rounds"]:
                 self._json(site.ask(json.loads(self._body())), 202)
             case ["bench", "state"]:
-                told = {"statuses": site.statuses, "trained": site.trained, "peers": site.peers}
-                self._json({**told, "stages": site.stages})
+                self._json({"statuses": site.statuses, "trained": site.trained, "peers": site.peers})
             case _:
                 self._json({"detail": url.path}, 404)
 

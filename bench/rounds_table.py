@@ -7,7 +7,8 @@ from typing import Any
 
 Tables = dict[str, dict[str, dict[str, Any]]]
 KEYS = ("overhead_ms", "bare_flare_ms", "overhead_ratio", "start_seconds", "hub_rss_mb", "wire_ratio")
-GOSSIP = ("exchange_ms", "transfer_ms", "plain_put_ms", "exchange_ratio", "transfer_ratio")
+PUTS = ("plain_put_ms", "durable_put_ms")
+GOSSIP = ("exchange_ms", "whole_ms", *PUTS, "exchange_ratio", "whole_ratio")
 SECURE = ("secure_ms", "plain_ms")
 COST = ("update_mb", "site_ms", "check_ms", "average_ms_per_site")
 
@@ -21,10 +22,11 @@ offer, and the sites' servers behind their couriers. **Bare FLARE** is a job tha
 FLARE's server and as many clients, polling 20 times a second. **Start** is from the click at a site to the first
 training. **Hub memory** is the most that all processes of the hub hold above their idle; in payloads beside it."""
 WIRE = "**Wire** is all that passes between hub and couriers from the click to the end of a run, over its payloads."
-EXCHANGE = """**Exchange** is from lending the model to the known outcome, with the site servers at both ends, each of
-which gives or gets the payload once more. **Transfer** is the part of it between the couriers, until the receiver has
-checked and stored the visit. **Plain PUT** is the same bytes to Python's own HTTPS server with the same TLS settings,
-which throws them away."""
+EXCHANGE = """**Exchange** is from a payload on the sender's disk until the receiver has checked, stored and accepted
+it. **Whole** is from lending the model to the known outcome, with the site servers at both ends, each of which gives or
+gets the payload once more. **Plain PUT** is the same bytes from disk to a dozen lines behind uvicorn with the same TLS
+settings, which write them to a file; **durable**, with fsync. An exchange needs none: a visit that is lost is sent
+again."""
 COSTS = """**Encodings**: what a site needs to make an update, and the hub to check one and to average it. `privacy` is
 float32 with differential privacy."""
 SECURE_SUMS = """**Secure sums**: a round whose updates the hub sees as a sum only, and the same without; what the parts
@@ -38,7 +40,7 @@ def collect(cells: Mapping[str, Mapping[str, Any]]) -> Tables:
         _, payload, which = name.split("/")
         more = {}
         if "plain_put_ms" in cell:
-            more = {f"{k}_ratio": cell[f"{k}_ms"] / cell["plain_put_ms"] for k in ("exchange", "transfer")}
+            more = {f"{k}_ratio": cell[f"{k}_ms"] / cell["plain_put_ms"] for k in ("exchange", "whole")}
         for key, value in {**cell, **more}.items():
             if key in tables:
                 tables[key].setdefault(payload, {})[which] = float(f"{value:.4g}")
@@ -73,16 +75,16 @@ def table(tables: Tables) -> str:
         ),
         EXCHANGE,
         _rows(
-            ("payload", "way", "exchange", "transfer", "plain PUT", "exchange / PUT", "transfer / PUT"),
+            ("payload", "way", "exchange", "whole", "plain PUT", "durable PUT", "exchange / plain", "whole / plain"),
             [
                 (
                     f"{payload} MB",
                     way,
                     f"{value:.0f} ms",
-                    _shown(tables, "transfer_ms", payload, way, " ms"),
-                    _shown(tables, "plain_put_ms", payload, way, " ms"),
+                    _shown(tables, "whole_ms", payload, way, " ms"),
+                    *(_shown(tables, key, payload, way, " ms") for key in PUTS),
                     _shown(tables, "exchange_ratio", payload, way),
-                    _shown(tables, "transfer_ratio", payload, way),
+                    _shown(tables, "whole_ratio", payload, way),
                 )
                 for payload, row in tables["exchange_ms"].items()
                 for way, value in row.items()

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 import requests
+from requests.adapters import HTTPAdapter
 
 from fed_backend.errors import FederationError
 from fed_backend.secure.roster import Context
@@ -93,9 +94,10 @@ class SiteClient:
         self._read(self._send("POST", "lend", _LEND_S, json={"number": number, "receiver": receiver}), body)
         return body.getvalue()
 
-    def visit(self, payload: bytes, sender: str, read_s: float) -> dict[str, Any]:
+    def visit(self, payload: Data, sender: str, read_s: float) -> dict[str, Any]:
         """Let a peer's model visit; blocks until the site's gate decided."""
-        return _mapping(self._call("POST", "visit", read_s, data=payload, headers=_BINARY, params={"sender": sender}))
+        with _sent(payload) as data:
+            return _mapping(self._call("POST", "visit", read_s, data=data, headers=_BINARY, params={"sender": sender}))
 
     def post_peers(self, peers: Sequence[Mapping[str, Any]]) -> None:
         """Tell the site which peers are seen."""
@@ -117,6 +119,7 @@ class SiteClient:
             # A session per call: calls come from several threads, and sessions are not shared safely.
             with requests.Session() as session:
                 session.trust_env = False
+                session.mount(f"{urlsplit(self._url).scheme}://", _InLargeParts())
                 response = session.request(
                     method,
                     f"{self._url}/federation/{path}",
@@ -143,6 +146,13 @@ class SiteClient:
                     into.write(part)
         except requests.RequestException as error:
             raise _unreachable(error) from None
+
+
+class _InLargeParts(HTTPAdapter):
+    """Bodies from files go out a megabyte at a time; by itself urllib3 takes 16 KB."""
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options, blocksize=_CHUNK)
 
 
 _BINARY = {"Content-Type": "application/octet-stream"}

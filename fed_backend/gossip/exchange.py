@@ -79,13 +79,15 @@ def carry(
     rng = random.Random()  # noqa: S311 - spreads repeats in time
     on_stage("sending")
     while True:
-        pause, trouble = _STEP_S, ""
+        pause, trouble = 0.0, ""
         try:
             if not taken:
                 sent += len(data)
                 state: VisitState | None = line.send(number, data)
             else:
-                state = line.state(number, min(_POLL_S, max(0.0, until - clock())))
+                asked, wait_s = clock(), min(_POLL_S, max(0.0, until - clock()))
+                state = line.state(number, wait_s)
+                pause = 0.0 if clock() - asked >= wait_s else _STEP_S  # a peer that is stopping does not wait
             heard, failures, taken = clock(), 0, state is not None
             if state is not None:
                 if state.over:

@@ -219,9 +219,11 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
     stream = request.stream()
     while True:
         try:
-            yield await asyncio.wait_for(anext(stream), _STALL_S)
+            async with asyncio.timeout(_STALL_S):
+                chunk = await anext(stream)
         except StopAsyncIteration:
             return
+        yield chunk
 
 
 async def _receive(request: Request, ticket: Ticket, length: int) -> None:

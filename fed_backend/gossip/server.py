@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import threading
 import time
@@ -16,7 +17,7 @@ from fed_backend.flare.kit import Kit
 from fed_backend.gossip.gateway import PEER, Host, gateway_app
 from fed_backend.gossip.tls import name_in, server_context
 
-__all__ = ["Gateway"]
+__all__ = ["Gateway", "listening"]
 
 _QUIET_S = 20.0  # a connection without a request for this long is closed
 _MOST_CONNECTIONS = 64
@@ -106,11 +107,31 @@ class Gateway:
         self._server.run(sockets=[self._socket])
 
 
+def listening(host: str, port: int, family: int = socket.AF_INET) -> socket.socket:
+    """A socket whose connections do not wait for more to send.
+
+    Only where the protocol is named does asyncio turn Nagle's algorithm off; it delays each reply by 40 ms.
+
+    Raises:
+        OSError: the address cannot be used.
+    """
+    door = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if os.name != "nt":  # there it would let two servers share the port
+            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        door.bind((host, port))
+        door.listen(64)
+    except OSError:
+        door.close()
+        raise
+    return door
+
+
 def _bound(address: tuple[str, int]) -> socket.socket:
     host, port = address
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=64)
+        return listening(host, port, family)
     except OSError as error:
         raise FederationError(
             f"the peer gateway cannot listen at {host}:{port}: {error.strerror or error}",

@@ -113,9 +113,8 @@ class GossipSession:
 
     def deliver(self, sender: str, file: Path) -> dict[str, Any]:
         """Let a visit into the site; repeated while the site server restarts."""
-        data = file.read_bytes()
         until = time.monotonic() + self._settings.deadline_s
-        report = self._patiently(lambda: self._site.visit(data, sender, max(1.0, until - time.monotonic())))
+        report = self._patiently(lambda: self._site.visit(file, sender, max(1.0, until - time.monotonic())))
         self._roster.count(sender, received=1)
         return report
 

@@ -119,3 +119,22 @@ def test_a_busy_receiver_is_asked_again_when_it_said(kits: dict[str, Kit]) -> No
     assert all(30 <= seconds <= 50 for seconds in waited), "spread around what it asked for"
     hopeless = carry(Busy(), 0, b"x", 20, stopped=lambda seconds: False)
     assert (hopeless.arrived, hopeless.reason) == (False, "the queue of visits is full")
+
+
+def test_nothing_is_waited_for_between_sending_and_asking(kits: dict[str, Kit], south: Receiver) -> None:
+    waited: list[float] = []
+    outcome = sent(south, kits["north"], 0, stopped=lambda seconds: bool(waited.append(seconds)))
+    assert outcome.arrived, outcome
+    assert sum(waited) == 0
+
+
+def test_replies_are_not_held_back(kits: dict[str, Kit], south: Receiver) -> None:
+    """A reply is two writes; where the second waits for the first to be acknowledged, each takes 40 ms."""
+    with south.client(kits["north"]) as client:
+        client.hello()
+        spent = []
+        for _ in range(30):
+            began = time.perf_counter()
+            client.hello()
+            spent.append(time.perf_counter() - began)
+    assert min(spent) < 0.035, spent
