@@ -79,7 +79,7 @@ def _federated(row: str, members: Mapping[str, Part], unseen: Sequence[Case], se
         same = site.served is site.offered
         again = outcome.dice[row, name, "test"] if same else mean(site.dice(site.offered, test))
         outcome.dice[row, name, "test-offered"] = again
-        for part, tensors in _models_of(site.served).items():
+        for part, tensors in _models_of(site.offered).items():
             outcome.dice[f"{row}-{part}", name, "test"] = mean(site.dice(tensors, test))
     if unseen and (row in COMMON or row == "fedsm"):
         first = next(iter(sites.values()))
@@ -101,7 +101,7 @@ def _gossip(plan: Plan, sites: Mapping[str, LoneSite], setting: Setting, outcome
 
 
 def _models_of(served: Tensors) -> dict[str, Tensors]:
-    """The models of a version of FedSM, each alone; nothing for other methods."""
+    """The models of a version of FedSM, each alone and without a gate; nothing for other methods."""
     personal = {name: tensor for name, tensor in served.items() if not name.startswith(BESIDE)}
     prefix = BESIDE + GLOBAL
     common = {name.removeprefix(prefix): tensor for name, tensor in served.items() if name.startswith(prefix)}

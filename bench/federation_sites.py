@@ -57,7 +57,7 @@ class LoneSite(ModelSite):
 
 def plan_of(row: str, members: Sequence[str], setting: Setting) -> Plan:
     """The plan of a row of the table."""
-    methods = {**VARIANTS, "fedsm": f"fedsm:sites={','.join(members)};selector_steps=5"}
+    methods = {**VARIANTS, "fedsm": f"fedsm:sites={','.join(members)};selector_steps=5;selector_rate=0.003"}
     method = "fedavg" if row in ENCODINGS else methods.get(row, row)
     return build_plan(
         model=setting.model,

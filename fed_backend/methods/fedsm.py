@@ -6,11 +6,13 @@ Three groups of tensors travel, told apart by prefix:
 - ``personal/<name>``: each site's own model; SoftPull (:mod:`fed_backend.methods.softpull`).
 - ``selector/<name>`` with ``selector_m/<name>``, ``selector_v/<name>`` (Adam's moments) and
   ``selector_steps`` (Adam's step count, shape (1,)): the network that names the site an image looks
-  like; weighted mean. A site sees one class only, so without common moments the selector's
+  like; plain mean. A site sees one class only, so without common moments the selector's
   optimiser forgets at every site what the others taught it.
 
-The paper weights by local steps, which at one epoch a round are proportional to the examples; here
-sites take equal numbers of steps, so examples are the default weight.
+The paper weights by local steps. For the global model these are proportional to the examples at one
+epoch a round; here sites take equal numbers of steps, so examples are the default weight. The selector
+takes equally many full-batch steps everywhere, so sites count equally: weighted by examples it took
+every image for one of the large sites'.
 """
 
 from __future__ import annotations
@@ -89,8 +91,8 @@ class FedSMSettings:
     Attributes:
         sites: the sites in the order of the selector's classes.
         own: lambda of SoftPull.
-        gamma: confidence above which the selector's choice answers instead of the global model.
-        equal: weight sites equally instead of by examples.
+        gamma: share of a site above which its personal model answers instead of the global one.
+        equal: weight sites equally in the global model, instead of by examples.
         selector_steps: full-batch steps of the selector in a round.
         selector_rate: learning rate of the selector's Adam.
     """
@@ -110,7 +112,7 @@ class FedSM:
         sites: names with commas between them, in the order of the selector's classes. Required.
         lambda: of SoftPull, 0.7 (paper).
         gamma: of the routing, 0.9 (paper); sites calibrate it on their validation cases.
-        weights: ``examples`` (default) or ``equal``.
+        weights: ``examples`` (default) or ``equal``; of the global model.
         selector_steps: full-batch steps of the selector in a round, 1 (paper's code).
         selector_rate: learning rate of its Adam, 1e-3 (paper).
         lora_average: as in FedAvg. With ``products`` the pulled product is the best rank-r fit;
@@ -156,14 +158,11 @@ class FedSM:
         updates = checked(updates, self._shapes)
         for update in updates:
             self._check_update(update)
-        weights = (
-            [1 / len(updates)] * len(updates)
-            if self.settings.equal
-            else weights_of([update.examples for update in updates])
-        )
-        common: Tensors = {}
-        for prefix in (GLOBAL, SELECTOR, FIRST_MOMENT, SECOND_MOMENT, SELECTOR_STEPS):
-            common |= weighted_mean(select(updates, prefix), weights, products=self._products)
+        even = [1 / len(updates)] * len(updates)
+        weights = even if self.settings.equal else weights_of([update.examples for update in updates])
+        common = weighted_mean(select(updates, GLOBAL), weights, products=self._products)
+        for prefix in (SELECTOR, FIRST_MOMENT, SECOND_MOMENT, SELECTOR_STEPS):
+            common |= weighted_mean(select(updates, prefix), even)
         rows = softpull_rows(len(updates), self.settings.own)
         pulled = mix(select(updates, PERSONAL), rows, products=self._products)
         return {site: {**common, **personal} for site, personal in pulled.items()}

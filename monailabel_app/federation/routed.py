@@ -40,7 +40,7 @@ def routing_of(common: Tensors, selector: Tensors, gamma: float, own: int) -> Te
     Args:
         common: the global model, by plain names.
         selector: the selector's parameters.
-        gamma: confidence above which the personal model answers.
+        gamma: share of this site above which the personal model answers.
         own: the selector's class of this site.
     """
     return {
@@ -138,8 +138,8 @@ class RoutedSegmenter:
     def _choose(self, volume: Volume) -> Answer:
         shares = shares_of(_without(self._routing, _SELECTOR), volume)
         own, gamma = int(self._routing[_OWN][0]), float(self._routing[_GAMMA][0])
-        chosen = route(shares, [str(number) for number in range(len(shares))], gamma)
-        return Answer("personal" if chosen.site == str(own) else "global", chosen.confidence, int(chosen.likeliest))
+        chosen = route(shares, own, gamma)
+        return Answer("personal" if chosen.personal else "global", chosen.confidence, chosen.likeliest)
 
 
 def _without(tensors: Tensors, prefix: str) -> Tensors:

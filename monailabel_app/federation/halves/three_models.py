@@ -1,8 +1,8 @@
 """FedSM at a site: a global model, the site's personal model, and the selector that routes between them.
 
 The paper's super model lets the personal model of *any* site answer. Here a site holds the global
-model and its own personal one; the others' stay with their sites. An image that the selector takes
-for another site's therefore gets the global model, like one that it takes for nobody's.
+model and its own personal one; the others' stay with their sites. An image that the selector does not
+take for the site's own therefore gets the global model, whether it takes it for another's or nobody's.
 """
 
 from __future__ import annotations
@@ -76,11 +76,10 @@ class ThreeModels:
         gamma = self._settings.gamma
         if cases:
             for_global, for_personal = score(common), score(personal)
-            shares = {case: shares_of(selector, volume) for case, volume in cases.items()}
-            ours = [case for case in sorted(cases) if int(shares[case].argmax()) == self._own]
-            confidences = [float(shares[case].max()) for case in ours]
-            gains = [for_personal[case] - for_global[case] for case in ours]
-            gamma = calibrate_gamma(confidences, gains, default=gamma)
+            named = sorted(cases)
+            shares = [float(shares_of(selector, cases[case])[self._own]) for case in named]
+            gains = [for_personal[case] - for_global[case] for case in named]
+            gamma = calibrate_gamma(shares, gains, len(self._settings.sites), default=gamma)
         return {**personal, **routing_of(_part(tensors, GLOBAL), selector, gamma, self._own)}
 
     def _selector(self) -> Selector:

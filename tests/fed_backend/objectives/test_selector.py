@@ -88,14 +88,16 @@ def test_sites_that_see_one_class_need_common_moments_to_teach_a_selector() -> N
 
 
 def test_the_rule() -> None:
-    assert route(np.asarray([0.05, 0.95]), ["a", "b"], 0.9).site == "b"
-    unsure = route(np.asarray([0.6, 0.4]), ["a", "b"], 0.9)
-    assert (unsure.site, unsure.likeliest, unsure.confidence) == (None, "a", 0.6)
-    assert route(np.asarray([0.9, 0.1]), ["a", "b"], 0.9).site is None  # not above gamma
-    assert route(np.asarray([1.0]), ["a"], 1.0).site is None
-    for shares in ([0.5], [0.5, np.nan]):
-        with pytest.raises(ValueError, match="shares for 2 sites"):
-            route(np.asarray(shares), ["a", "b"], 0.9)
+    assert route(np.asarray([0.05, 0.95]), 1, 0.9).personal
+    unsure = route(np.asarray([0.6, 0.4]), 0, 0.9)
+    assert (unsure.personal, unsure.likeliest, unsure.confidence) == (False, 0, 0.6)
+    another = route(np.asarray([0.05, 0.95]), 0, 0.9)
+    assert (another.personal, another.likeliest, another.confidence) == (False, 1, 0.95)
+    assert not route(np.asarray([0.9, 0.1]), 0, 0.9).personal  # not above gamma
+    assert not route(np.asarray([1.0]), 0, 1.0).personal
+    for shares, own in (([0.5], 1), ([0.5, np.nan], 0)):
+        with pytest.raises(ValueError, match="need finite ones"):
+            route(np.asarray(shares), own, 0.9)
 
 
 def test_slices_vote_with_their_probabilities() -> None:
@@ -106,22 +108,26 @@ def test_slices_vote_with_their_probabilities() -> None:
             probabilities(wrong)
 
 
-@given(st.lists(st.tuples(st.floats(0, 1), st.floats(-1, 1)), max_size=8))
-def test_no_threshold_beats_the_calibrated_one(cases: list[tuple[float, float]]) -> None:
-    sure, gain = [c for c, _ in cases], [g for _, g in cases]
-    gamma = calibrate_gamma(sure, gain)
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(-1, 1)), min_size=1, max_size=8), st.integers(1, 6))
+def test_no_threshold_beats_the_calibrated_one(cases: list[tuple[float, float]], sites: int) -> None:
+    shares, gains = [share for share, _ in cases], [gain for _, gain in cases]
+    gamma = calibrate_gamma(shares, gains, sites)
 
     def total(threshold: float) -> float:
-        return sum(g for c, g in cases if c > threshold)
+        return sum(gain for share, gain in cases if share > threshold)
 
-    assert total(gamma) >= max(total(t) for t in [0.0, 0.9, 1.0, *sure]) - 1e-12
+    floor = 1 / sites if sites > 1 else 0.0
+    assert floor <= gamma <= 1
+    assert total(gamma) >= max(total(t) for t in [floor, 0.9, 1.0, *shares] if t >= floor) - 1e-12
 
 
-def test_calibration_trusts_the_global_model_where_it_may() -> None:
-    assert calibrate_gamma([], []) == 0.9
-    assert calibrate_gamma([0.95, 0.97], [0.1, 0.1]) == 0.9
-    assert calibrate_gamma([0.95, 0.97], [-0.1, 0.1]) == 0.95
-    assert calibrate_gamma([0.6, 0.5], [0.1, -0.1]) == 0.5
-    assert calibrate_gamma([0.95], [-0.2]) == 1.0
-    with pytest.raises(ValueError, match="1 confidences and 0 gains"):
-        calibrate_gamma([0.5], [])
+def test_calibration_stays_clear_of_the_cases_on_either_side() -> None:
+    assert calibrate_gamma([], [], 2) == 0.9
+    assert calibrate_gamma([0.94, 0.97], [0.1, 0.1], 2) == pytest.approx(0.72)  # between chance and the least sure
+    assert calibrate_gamma([0.8, 0.96], [-0.1, 0.1], 2) == pytest.approx(0.88)
+    assert calibrate_gamma([0.4, 0.45], [0.1, 0.2], 4) == pytest.approx(0.325)  # sites that look alike
+    assert calibrate_gamma([0.6, 0.95], [0.0, 0.0], 2) == pytest.approx(0.775)  # where nothing speaks for either
+    assert calibrate_gamma([0.2, 0.1], [0.1, 0.1], 2) == 1.0  # taken for another site's: never below chance
+    assert calibrate_gamma([0.95], [-0.2], 2) == 1.0
+    with pytest.raises(ValueError, match="1 shares and 0 gains"):
+        calibrate_gamma([0.5], [], 2)
