@@ -25,7 +25,7 @@ class WithRealSite(LastingFederation):
     def __init__(self, folder: Path, state: Path | None = None, spare: int = 0, **changes: Any) -> None:
         self.clinic_state = state
         self.spare = [f"s{number:02}" for number in range(spare)]
-        self.settled: Plan = unet_plan("fedavg", quorum=2, starters=["north", "south"], **changes)
+        self.settled: Plan = unet_plan("fedavg", **{"quorum": 2, "starters": ["north", "south"], **changes})
         super().__init__(folder, ["north", "south", "clinic"], plan=self.settled)
 
     def _settle(self, site: str, number: int) -> None:

@@ -18,7 +18,7 @@ class Recorder:
     """Looks every tenth of a second; hub and site keep only the newest of each."""
 
     def __init__(self, federation: WithRealSite) -> None:
-        self._federation = federation
+        self.federation = federation
         self._folder = federation.folder / "recorded"
         self._folder.mkdir()
         self._over = threading.Event()
@@ -33,7 +33,8 @@ class Recorder:
     def stop(self) -> None:
         """No file is written afterwards."""
         self._over.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _watch(self) -> None:
         while not self._over.wait(0.1):
@@ -42,13 +43,13 @@ class Recorder:
     def look(self) -> None:
         """Note what is there now."""
         with self._looking:
-            if (run := self._federation.run_record()) and run["history"]:
+            if (run := self.federation.run_record()) and run["history"]:
                 self.runs[run["id"]] = run
-            for path in _names(self._federation.state_folder / "exchange"):
+            for path in _names(self.federation.state_folder / "exchange"):
                 if not (self._folder / path.name).exists():
                     with contextlib.suppress(OSError):  # just deleted
                         shutil.copyfile(path, self._folder / path.name)
-            judged = self._federation.state_folder.glob("versions/unet/unet-*/verdict.json")
+            judged = self.federation.state_folder.glob("versions/unet/unet-*/verdict.json")
             self.versions |= {path.parent.name for path in judged}
 
     def rounds(self) -> int:
