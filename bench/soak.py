@@ -1,6 +1,6 @@
 """Rounds of a federation of three sites while its processes are killed at random, and what must hold afterwards.
 
-    make soak                                  100 rounds, some twenty minutes; writes bench/results/soak.json and .md
+    make soak                                  100 rounds; writes bench/results/soak.json and .md
     make soak ARGS="--rounds 20 --seed 7"
 
 After every ``--part`` rounds there is a calm, what must hold is checked and the result is written, so that an
@@ -28,6 +28,7 @@ def table(found: dict[str, Any]) -> str:
     """The result as Markdown."""
     kinds = Counter(kill["target"].partition("-")[0] for kill in found["kills"])
     lines = ["# Rounds under fire", "", "`make soak`. Two light sites and a real one (U-Net, 32 px, two steps)."]
+    lines += ["", "Every part ends with a round in which nothing is killed; it is among the rounds."]
     if found["counts"]["rounds"] < found["rounds_wanted"]:
         lines += ["", f"Interrupted: {found['rounds_wanted']} rounds were wanted."]
     lines += ["", "| | |", "|---|---|", f"| seed | {found['seed']} |"]
