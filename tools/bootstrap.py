@@ -88,8 +88,9 @@ def ensure_environment(name: str) -> None:
     stamp.unlink(missing_ok=True)
     create_venv(folder)
     uv = install_uv(ENVIRONMENTS["site"][0] if (ENVIRONMENTS["site"][0] / "bin" / "uv").exists() else folder)
-    # `sync` installs exactly these pins; monailabel's own bound on numpy is overridden there.
-    run(uv, "pip", "sync", "--quiet", "--python", python, requirements)
+    # `sync` installs exactly these pins; monailabel's own bound on numpy is overridden there. Compiled here once: where
+    # Python may not write byte code (PYTHONDONTWRITEBYTECODE), every server would compile torch and monai as it starts.
+    run(uv, "pip", "sync", "--quiet", "--compile-bytecode", "--python", python, requirements)
     if name == "site":
         run(uv, "pip", "install", "--quiet", "--python", python, "--no-deps", UV, "--editable", ROOT)
     stamp.write_text(wanted)
