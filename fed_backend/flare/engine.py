@@ -25,6 +25,7 @@ from fed_backend.errors import FederationError
 from fed_backend.flare.kit import CONTROLLER, EXECUTOR, SUPERVISOR_NAME, Kit, write_json_atomic
 from fed_backend.flare.messages import Message
 from fed_backend.flare.pieces import BODY, PIECE, Spool, send
+from fed_backend.flare.quiet import keep_payloads_unprinted
 from fed_backend.flare.processes import SMALL_HEAP
 
 __all__ = [
@@ -119,6 +120,7 @@ class Link:
     """
 
     def __init__(self, fl_ctx: Any) -> None:
+        keep_payloads_unprinted()
         self._cell = fl_ctx.get_engine().get_cell()
         self._job_id: str = fl_ctx.get_job_id()
 

@@ -30,7 +30,7 @@ __all__ = ["BODY", "PIECE", "PIECE_BYTES", "Spool", "send"]
 
 PIECE = "piece"
 BODY = "body"
-PIECE_BYTES = 4 * 2**20
+PIECE_BYTES = 8 * 2**20
 _TRIES, _TRY_AGAIN_S = 3, 0.3
 _MOST_TRANSFER_CHARS = 200
 
