@@ -25,8 +25,8 @@ from fed_backend.errors import FederationError
 from fed_backend.flare.kit import CONTROLLER, EXECUTOR, SUPERVISOR_NAME, Kit, write_json_atomic
 from fed_backend.flare.messages import Message
 from fed_backend.flare.pieces import BODY, PIECE, Spool, send
-from fed_backend.flare.quiet import keep_payloads_unprinted
 from fed_backend.flare.processes import SMALL_HEAP
+from fed_backend.flare.quiet import keep_payloads_unprinted
 
 __all__ = [
     "ENVIRONMENT",
