@@ -48,7 +48,7 @@ def draw(rows: Sequence[Row], names: Mapping[str, str], target: Path, title: str
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     handles = [plt.Line2D([], [], marker="o", linestyle="", color=colours[site], label=site) for site in sites]  # type: ignore[attr-defined]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(sites), frameon=False, fontsize=9)
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(sites)), frameon=False, fontsize=9)
     target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target, dpi=110)
     plt.close(figure)

@@ -53,7 +53,7 @@ def write_results(rows: Sequence[Row], root: Path) -> None:
     page = root / "docs" / "results.md"
     text = page.read_text(encoding="utf-8") if page.is_file() else ""
     for dataset, model in sorted({(row["dataset"], row["model"]) for row in rows}):
-        here = [row for row in rows if (row["dataset"], row["model"]) == (dataset, model)]
+        here = comparable([row for row in rows if (row["dataset"], row["model"]) == (dataset, model)])
         shown = table(here)
         parts += [f"## {dataset}, {model}", "", *shown, ""]
         place = f"<!-- {dataset} {model} -->"
@@ -68,6 +68,16 @@ def write_results(rows: Sequence[Row], root: Path) -> None:
     (root / "bench" / "results" / "federation.md").write_text("\n".join(parts), encoding="utf-8")
     if text:
         page.write_text(text, encoding="utf-8")
+
+
+def comparable(rows: Sequence[Row]) -> list[Row]:
+    """Rows of the seeds that every method has, so that all means are of the same cells; all where none is common."""
+    seeds: dict[str, set[int]] = {}
+    for row in rows:
+        if row["method"] in NAMES and row["part"] == "test":
+            seeds.setdefault(row["method"], set()).add(row["seed"])
+    common = set.intersection(*seeds.values()) if seeds else set()
+    return [row for row in rows if row["seed"] in common] or list(rows)
 
 
 def table(rows: Sequence[Row]) -> list[str]:
