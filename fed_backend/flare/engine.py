@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from fed_backend.errors import FederationError
+from fed_backend.flare.fields import packed, unpacked
 from fed_backend.flare.kit import CONTROLLER, EXECUTOR, SUPERVISOR_NAME, Kit, write_json_atomic
 from fed_backend.flare.messages import Message
 from fed_backend.flare.pieces import BODY, PIECE, Spool, send
@@ -166,7 +167,7 @@ class Link:
         from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey, ReturnCode
         from nvflare.fuel.f3.message import Message as CellMessage
 
-        payload = {"fields": json.dumps(dict(message.fields)), "body": message.body}
+        payload = {"fields": packed(message.fields), "body": message.body}
         reply = self._cell.send_request(
             channel=_CHANNEL,
             topic=message.topic,
@@ -201,12 +202,12 @@ def _spooled(
 
 
 def _unpack(topic: str, payload: Any) -> Message:
-    if not isinstance(payload, dict) or not isinstance(payload.get("fields"), str):
+    if not isinstance(payload, dict) or not isinstance(payload.get("body", b""), bytes):
         raise FederationError(f"malformed message on topic {topic!r}")
-    fields, body = json.loads(payload["fields"]), payload.get("body", b"")
-    if not isinstance(fields, dict) or not isinstance(body, bytes):
-        raise FederationError(f"malformed message on topic {topic!r}")
-    return Message(topic, fields, body)
+    try:
+        return Message(topic, unpacked(payload.get("fields")), payload.get("body", b""))
+    except ValueError:
+        raise FederationError(f"malformed message on topic {topic!r}") from None
 
 
 def _origin(request: Any) -> str:
