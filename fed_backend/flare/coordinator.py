@@ -88,13 +88,12 @@ class Coordinator:
     ) -> None:
         self._plan = plan
         self._clock = clock
-        self._presence = Presence((timing or Timing()).alive_s)
+        timing = timing or Timing()
+        self._presence = Presence(timing.alive_s)
         self._ledger = Ledger(plan, store, start)
         self._saved = self._ledger.saved
         self._board = Board(transport, clock)
-        self._rounds = Rounds(
-            plan, self._ledger, self._board, transport, root=root, timing=timing or Timing(), clock=clock
-        )
+        self._rounds = Rounds(plan, self._ledger, self._board, transport, root=root, timing=timing, clock=clock)
         self._ticked = clock()
         self.admit(sites)
         self.draining = False
@@ -119,13 +118,14 @@ class Coordinator:
     def admit(self, sites: Sequence[str]) -> None:
         """Change the members: who is new takes part from the next round on; who is gone is not heard any more."""
         self._sites = sorted(sites)
-        if self._saved.keep_only(self._sites):
-            self._ledger.save()
+        gone = self._saved.keep_only(self._sites)
         exchange = self._rounds.exchange
         asked = set(exchange.bodies) - exchange.failed.keys() if exchange else set()
         for site in sorted(asked - set(self._sites)):
             self._rounds.fail(site, _GONE)
         self._board.changed()
+        if gone:
+            self._ledger.save()
 
     def forget(self, site: str, asked: str) -> None:
         """Let rounds go on without what descends from a site's updates; a run at work is stopped.
