@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from fed_backend.errors import FedSegError, PayloadError, PlanError, RoundBusyError
-from monailabel_app.errors import SiteError, StateError
+from monailabel_app.errors import SiteError
 
 __all__ = ["add_error_handlers", "error_response", "status_of"]
 
@@ -62,7 +62,9 @@ def known_error(error: FedSegError) -> JSONResponse:
 def unknown_error(error: BaseException) -> JSONResponse:
     """Reply for anything else: a full disk by name; otherwise a reference, and the cause in the log only."""
     if isinstance(error, OSError) and error.errno in _FULL:
-        return known_error(StateError("the disk of the site is full", "free disk space there, then try again"))
+        logger.error("a request failed: the disk is full")
+        hint = "free disk space there, then try again"
+        return error_response(507, "InsufficientStorage", "the disk of the site is full", hint)
     reference = secrets.token_hex(4)
     logger.error("request failed, reference %s", reference, exc_info=error)
     return error_response(

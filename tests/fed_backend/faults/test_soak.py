@@ -52,7 +52,7 @@ def test_a_full_disk_at_a_site_harms_no_round_and_loses_nothing(soak: Soak, disk
     assert states(record) == [{"north": "aggregated", "south": "aggregated", "clinic": "failed"}], record
     assert "disk" in record["history"][0]["sites"]["clinic"]["reason"]
     reply = federation.correct(federation.spare[0])
-    assert reply.status_code == 500
+    assert reply.status_code == 507
     assert "disk" in reply.json()["detail"] + reply.json()["hint"]
     filler.unlink()
     assert held(federation) == before
