@@ -88,7 +88,7 @@ class RoundsController(Controller):  # type: ignore[misc]  # FLARE has no types
             return answer
 
         link.listen(receive, spool=spool)
-        reported, members = 0.0, kit.members()
+        reported, told, members = 0.0, dict[str, Any](), kit.members()
         while not aborted():
             coordinator.draining = (kit.run / DRAIN).exists()
             now_members = kit.members()
@@ -99,9 +99,9 @@ class RoundsController(Controller):  # type: ignore[misc]  # FLARE has no types
                 if isinstance(coordinator, Coordinator):
                     _forget(coordinator, kit)
                 coordinator.tick()
-            if coordinator.drained or time.monotonic() - reported >= _REPORT_S:
-                reported = time.monotonic()
-                state = {"living": coordinator.living(), "drained": coordinator.drained}
+            state = {"living": coordinator.living(), "drained": coordinator.drained}
+            if state != told or time.monotonic() - reported >= _REPORT_S:
+                reported, told = time.monotonic(), state
                 write_json_atomic(kit.run / JOB_STATE, {"job": job_id, "pid": os.getpid(), **state})
             if coordinator.drained:
                 logger.info("drained: another job takes over")
