@@ -305,13 +305,13 @@ def check(
                 f"tensor {name!r} from {header.site!r} holds NaN or infinity",
                 "the training at that site diverged: lower its learning rate",
             )
-    norm = float(np.sqrt(sum(float(np.square(t, dtype=np.float64).sum()) for t in tensors.values())))
+    norm = sum(float(np.vdot(t, t)) for t in tensors.values()) ** 0.5  # infinite where a square is
     if norm > plan.max_update_norm:
         raise PayloadError(
             f"payload from {header.site!r} has norm {norm:.3g}, above the plan's {plan.max_update_norm:.3g}",
             "a diverged or hostile update: inspect the site before allowing more",
         )
-    if kind == "update" and tensors and not norm:
+    if kind == "update" and tensors and not norm and not any(t.any() for t in tensors.values()):
         raise PayloadError(
             f"payload from {header.site!r} holds nothing but zeros",
             "no training ends there: inspect the site before it takes part again",

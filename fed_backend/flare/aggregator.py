@@ -89,13 +89,13 @@ class Aggregator:
         """Where a site begins a round: at the last aggregate for it, or ``None`` at its base adapter."""
         return global_payload(self._plan, run, round_, last, exact_of(self._method), folder)
 
-    def check(self, data: Data, site: str, run: str, round_: int, begun: Data) -> None:
-        """Refuse an update that is not what ``site`` was asked for with ``begun``.
+    def check(self, data: Data, site: str, run: str, round_: int, begun: Data, sha256: str = "") -> None:
+        """Refuse an update that is not what ``site`` was asked for with ``begun``, whose SHA-256 may be known.
 
         Raises:
             PayloadError: naming the first thing that does not fit.
         """
-        check_update(data, self._plan, self._method.shared_keys(), site, run, round_, begun, self._begun)
+        check_update(data, self._plan, self._method.shared_keys(), site, run, round_, begun, self._begun, sha256)
 
     def combine(
         self,

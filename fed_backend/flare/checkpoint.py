@@ -106,9 +106,12 @@ class CheckpointStore:
         self.scratch.mkdir()
         self._whole: set[str] = set()
 
-    def put(self, data: Data) -> str:
-        """Store a payload; returns its sha256. A file is moved here, so it must lie on the same disk."""
-        name = digest(data)
+    def put(self, data: Data, sha256: str = "") -> str:
+        """Store a payload; returns its sha256, which the caller may know already.
+
+        A file is moved here, so it must lie on the same disk.
+        """
+        name = sha256 or digest(data)
         path = self._payloads / name
         if name in self._whole and path.exists():
             if isinstance(data, Path):

@@ -28,6 +28,7 @@ from fed_backend.flare.messages import Message
 from fed_backend.flare.pieces import BODY, PIECE, Spool, send
 from fed_backend.flare.processes import SMALL_HEAP
 from fed_backend.flare.quiet import keep_payloads_unprinted
+from fed_backend.flare.sweeping import sweep_often
 
 __all__ = [
     "ENVIRONMENT",
@@ -48,6 +49,9 @@ With FLARE's own 65 seconds that is a thread for every beat of the last minute, 
 Whoever waits for an answer of ours asks again after ten seconds anyway.
 """
 _CHANNEL = "fedseg"
+_FIELDS = "fedseg-fields"
+"""The header with a message's fields. The body alone is the payload: FLARE carries bytes as they are, anything else
+through its serializer, which copies them twice at each end."""
 _HEARTBEAT_S = 2.0
 _SMALL_TIMEOUT_S = 10.0
 _SECONDS_PER_MIB = 0.5  # slowest link that is still served: 2 MiB/s
@@ -122,6 +126,7 @@ class Link:
 
     def __init__(self, fl_ctx: Any) -> None:
         keep_payloads_unprinted()
+        sweep_often()
         self._cell = fl_ctx.get_engine().get_cell()
         self._job_id: str = fl_ctx.get_job_id()
 
@@ -144,7 +149,9 @@ class Link:
         from nvflare.fuel.f3.message import Message as CellMessage
 
         def on_request(request: Any) -> Any:
-            message = _unpack(str(request.get_header(MessageHeaderKey.TOPIC)), request.payload)
+            message = _unpack(
+                str(request.get_header(MessageHeaderKey.TOPIC)), request.get_header(_FIELDS), request.payload
+            )
             sender = _origin(request) if message.topic in claimed else _sender(request)
             answer = _spooled(spool, sender, message, handler) if spool else handler(sender, message)
             return CellMessage({MessageHeaderKey.RETURN_CODE: ReturnCode.OK}, {"fields": json.dumps(answer)})
@@ -167,12 +174,11 @@ class Link:
         from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey, ReturnCode
         from nvflare.fuel.f3.message import Message as CellMessage
 
-        payload = {"fields": packed(message.fields), "body": message.body}
         reply = self._cell.send_request(
             channel=_CHANNEL,
             topic=message.topic,
             target=f"{member}.{self._job_id}",
-            request=CellMessage(payload=payload),
+            request=CellMessage({_FIELDS: packed(message.fields)}, message.body),
             timeout=_SMALL_TIMEOUT_S + _SECONDS_PER_MIB * count / 2**20,
             optional=True,
         )
@@ -201,11 +207,11 @@ def _spooled(
             complete.body.unlink(missing_ok=True)
 
 
-def _unpack(topic: str, payload: Any) -> Message:
-    if not isinstance(payload, dict) or not isinstance(payload.get("body", b""), bytes):
+def _unpack(topic: str, fields: Any, body: Any) -> Message:
+    if not isinstance(body, bytes | bytearray | memoryview):
         raise FederationError(f"malformed message on topic {topic!r}")
     try:
-        return Message(topic, unpacked(payload.get("fields")), payload.get("body", b""))
+        return Message(topic, unpacked(fields), bytes(body))
     except ValueError:
         raise FederationError(f"malformed message on topic {topic!r}") from None
 

@@ -123,13 +123,13 @@ class Ledger:
         """Site -> the aggregate for it, for those whose update is in it."""
         return self.store.view({site: self.saved.adapters[site] for site in self.saved.updates})
 
-    def take_update(self, site: str, data: Data) -> None:
-        """Keep a site's update.
+    def take_update(self, site: str, data: Data, sha256: str) -> None:
+        """Keep a site's update; its SHA-256 may be empty where nobody has reckoned it yet.
 
         Raises:
             OSError: the disk refuses.
         """
-        self.saved.updates[site] = self.store.put(data)
+        self.saved.updates[site] = self.store.put(data, sha256)
 
     def keep(self, combined: Combined, run: Run, members: Sequence[str]) -> None:
         """Keep a round's aggregates together with what the method remembers: never one without the other.

@@ -44,12 +44,13 @@ class Message:
     """One message: a topic, JSON fields, and a payload.
 
     A body that is a file is carried in pieces (:mod:`.pieces`). The file that came with a received message
-    is gone once its handler returns: move what is to be kept.
+    is gone once its handler returns: move what is to be kept. Its SHA-256 was checked as it came, and is told.
     """
 
     topic: str
     fields: Mapping[str, Any] = field(default_factory=dict)
     body: Data = b""
+    sha256: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

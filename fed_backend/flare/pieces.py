@@ -141,7 +141,7 @@ class Spool:
                 transfer.file.unlink(missing_ok=True)
                 return None
         fields = {key: value for key, value in message.fields.items() if key != BODY}
-        return Message(message.topic, fields, transfer.file)
+        return Message(message.topic, fields, transfer.file, str(named["sha256"]))
 
     def _of(self, sender: str) -> threading.Lock:
         with self._lock:

@@ -79,13 +79,22 @@ def _made(header: PayloadHeader, tensors: Tensors, plan: Plan, exact: tuple[str,
 
 
 def check_update(
-    data: Data, plan: Plan, keys: frozenset[str], site: str, run: str, round_: int, start: Data, base: Tensors
+    data: Data,
+    plan: Plan,
+    keys: frozenset[str],
+    site: str,
+    run: str,
+    round_: int,
+    start: Data,
+    base: Tensors,
+    start_sha256: str = "",
 ) -> Update:
     """Decode an update and refuse all but what ``site`` was asked for.
 
     Args:
         start: the payload that its training started from.
         base: where that is if the payload says "your initial adapter".
+        start_sha256: of ``start``, where it is known.
 
     Raises:
         PayloadError: it does not fit the plan, the site, or the round, or changes more than the plan allows.
@@ -95,7 +104,7 @@ def check_update(
     header, tensors = check(
         data, plan, kind="update", site=site, federation_round=run, round=round_, keys=keys, start=known
     )
-    if header.parent_sha256 and header.parent_sha256 != digest(start):
+    if header.parent_sha256 and header.parent_sha256 != (start_sha256 or digest(start)):
         raise ReplayError(
             f"the update of {site!r} starts from payload {header.parent_sha256[:12]}…, not from this round's",
             "the site repeats an earlier update: look into its log",

@@ -121,20 +121,21 @@ class Rounds:
         if not fields.get("ok"):
             self.fail(site, str(fields.get("reason", ""))[:REASON_CHARS] or "the site gave no reason")
         elif exchange.topic != "offer":
-            self._take_update(run, exchange, site, message.body)
+            self._take_update(run, exchange, site, message)
         else:
             self._board.judged(run, site, fields.get("report"))
             exchange.accept(site)
 
-    def _take_update(self, run: Run, exchange: Exchange, site: str, data: Data) -> None:
-        length = size(data)
+    def _take_update(self, run: Run, exchange: Exchange, site: str, message: Message) -> None:
+        data, length = message.body, size(message.body)
         try:
             if self._sum is None:
-                self._ledger.aggregator.check(data, site, run.id, run.round, exchange.bodies[site])
+                begun = self._ledger.saved.globals[site]
+                self._ledger.aggregator.check(data, site, run.id, run.round, exchange.bodies[site], begun)
             else:
                 self._sum.take(exchange.topic, site, data)
             if self._sum is None or exchange.topic == "mask":
-                self._ledger.take_update(site, data)
+                self._ledger.take_update(site, data, message.sha256)
         except (FedSegError, OSError) as error:
             logger.warning("the update of %s is not taken: %s", site, error)
             self.fail(site, plain(error))

@@ -217,9 +217,9 @@ def test_a_slow_disk_at_the_hub_is_no_silence_of_the_sites(make: Make, monkeypat
     federation = make(*[Site(name, PLAN, seconds=10.0 * (4 - n)) for n, name in enumerate(NAMES, start=1)])
     put = CheckpointStore.put
 
-    def slowly(store: CheckpointStore, data: Data) -> str:
+    def slowly(store: CheckpointStore, data: Data, sha256: str = "") -> str:
         federation.now += 2 * federation.timing.alive_s
-        return put(store, data)
+        return put(store, data, sha256)
 
     monkeypatch.setattr(CheckpointStore, "put", slowly)
     assert federation.run()["state"] == "finished"
