@@ -4,11 +4,12 @@ FLARE keeps a message in memory several times over, at both ends, and a hub serv
 body in a file goes out as messages on topic :data:`PIECE`, one at a time and each answered with how much
 the receiver has; then the message itself names what came before it. A transfer that breaks off goes on
 where it was when it is tried again, as long as the receiver's process lives. Length and SHA-256 decide
-whether it is whole.
+whether it is whole. The more sites there are, the shorter are the pieces, so that what a hub holds of all of
+them does not grow with their number.
 
-Fields of a piece: ``transfer`` (topic and task of the message it belongs to), ``at`` (offset), ``size`` (of
-the whole body). Answer: ``ok``, ``have`` (bytes that the receiver has). The message's own ``transfer``,
-``size`` and ``sha256`` are in its field :data:`BODY`.
+Fields of a piece: ``transfer`` (topic and task of the message it belongs to), ``at`` (offset), ``size`` (of the
+whole body). Answer: ``ok``, ``have`` (bytes that the receiver has), ``next`` (how long the next piece may be).
+The message's own ``transfer``, ``size`` and ``sha256`` are in its field :data:`BODY`.
 """
 
 from __future__ import annotations
@@ -26,23 +27,34 @@ from fed_backend.flare.messages import Message
 from fed_backend.plan import SITE_NAME
 from fed_backend.tensor_file import size
 
-__all__ = ["BODY", "PIECE", "PIECE_BYTES", "Spool", "send"]
+__all__ = ["BODY", "LEAST_BYTES", "PIECE", "PIECE_BYTES", "Spool", "send", "share_of"]
 
 PIECE = "piece"
 BODY = "body"
 PIECE_BYTES = 8 * 2**20
+"""Longest piece."""
+LEAST_BYTES = 2**20
+"""Shortest piece, and the first one of a body; what is no longer goes whole."""
+_ALL_BYTES = 64 * 2**20
+"""Of the pieces that are under way in one direction between a hub and its sites, unless these are very many."""
 _TRIES, _TRY_AGAIN_S = 3, 0.3
 _MOST_TRANSFER_CHARS = 200
 
 Answer = dict[str, Any] | None
 
 
-def send(ask: Callable[[Message, float], Answer], message: Message) -> Answer:
+def share_of(sites: int) -> int:
+    """How long pieces may be at a hub with so many sites, bytes."""
+    return min(PIECE_BYTES, max(LEAST_BYTES, _ALL_BYTES // max(sites, 1)))
+
+
+def send(ask: Callable[[Message, float], Answer], message: Message, most: int = PIECE_BYTES) -> Answer:
     """Send a message whose body may be a file; its answer, or ``None`` if there is none in time.
 
     Args:
         ask: sends one message and waits for its answer; told how many bytes the receiver has to look at.
         message: what to say.
+        most: how long pieces may be at this end; the receiver says how long they may be at the other.
 
     Raises:
         OSError: the file cannot be read.
@@ -51,11 +63,11 @@ def send(ask: Callable[[Message, float], Answer], message: Message) -> Answer:
         return ask(message, len(message.body))
     with open(message.body, "rb") as file:  # stays readable if it is deleted meanwhile
         total = size(message.body)
-        if total <= PIECE_BYTES:
+        if total <= LEAST_BYTES:
             return ask(replace(message, body=file.read()), total)
         transfer = f"{message.topic}:{message.fields.get('task', '')}"[:_MOST_TRANSFER_CHARS]
-        hasher, at, have = hashlib.sha256(), 0, 0
-        while piece := file.read(PIECE_BYTES):
+        hasher, at, have, length = hashlib.sha256(), 0, 0, LEAST_BYTES
+        while piece := file.read(have - at if at < have < at + length else length):  # the next begins where they are
             hasher.update(piece)
             if have <= at:
                 part = Message(PIECE, {"transfer": transfer, "at": at, "size": total}, piece)
@@ -63,6 +75,7 @@ def send(ask: Callable[[Message, float], Answer], message: Message) -> Answer:
                 if answer is None or not answer.get("ok"):
                     return answer
                 have = int(answer.get("have", 0))
+                length = max(LEAST_BYTES, min(most, int(answer.get("next", length))))
             at += len(piece)
             if have < at:  # the receiver began anew, as the caller will
                 return None
@@ -95,9 +108,13 @@ class Spool:
         folder: emptied now.
         most: longest body that is taken, bytes.
         may_send: whether a sender may send bodies at all.
+
+    Attributes:
+        piece_bytes: how long the pieces may be.
     """
 
     def __init__(self, folder: Path, most: int, may_send: Callable[[str], bool]) -> None:
+        self.piece_bytes = PIECE_BYTES
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, mode=0o700)
         self._folder, self._most, self._may_send = folder, most, may_send
@@ -125,7 +142,7 @@ class Spool:
                     file.write(piece)
                 transfer.hasher.update(piece)
                 transfer.have += len(piece)
-            return {"ok": True, "have": transfer.have}
+            return {"ok": True, "have": transfer.have, "next": self.piece_bytes}
 
     def claim(self, sender: str, message: Message) -> Message | None:
         """The message with the body that came before it; ``None`` where it is not whole."""

@@ -12,7 +12,7 @@ import pytest
 
 from fed_backend.flare import pieces
 from fed_backend.flare.messages import Message
-from fed_backend.flare.pieces import BODY, PIECE, PIECE_BYTES, Spool, send
+from fed_backend.flare.pieces import BODY, LEAST_BYTES, PIECE, PIECE_BYTES, Spool, send, share_of
 
 BYTES = random.Random(1).randbytes(3 * PIECE_BYTES + 1234)
 
@@ -90,9 +90,9 @@ def test_a_file_arrives_as_the_body_it_is(line: Line, file: Path) -> None:
 
 def test_a_small_file_needs_no_pieces(line: Line, tmp_path: Path) -> None:
     small = tmp_path / "small"
-    small.write_bytes(b"x" * PIECE_BYTES)
+    small.write_bytes(b"x" * LEAST_BYTES)
     assert again(line, result(small)) == {"ok": True}
-    assert line.heard[0].body == b"x" * PIECE_BYTES
+    assert line.heard[0].body == b"x" * LEAST_BYTES
     assert line.sizes == []
 
 
@@ -110,7 +110,31 @@ def test_a_transfer_that_broke_off_goes_on_where_it_was(line: Line, file: Path) 
     line.sizes.clear()
     assert again(line, result(file)) == {"ok": True}
     assert line.heard[0].body == BYTES
-    assert len(line.sizes) < 4, "the second piece was there already"
+    assert len(line.sizes) == 2, "one piece asks where to go on, one is the rest"
+
+
+def test_where_pieces_became_shorter_a_transfer_goes_on_too(line: Line, file: Path) -> None:
+    line.spool.piece_bytes = 3 * LEAST_BYTES
+    line.loses = lambda message: len(line.sizes) >= 3
+    assert send(lambda m, _: line.ask(m), result(file)) is None
+    assert line.sizes == [LEAST_BYTES, 3 * LEAST_BYTES, 3 * LEAST_BYTES]
+    line.loses, line.spool.piece_bytes = lambda message: False, 2 * LEAST_BYTES
+    line.sizes.clear()
+    assert send(lambda m, _: line.ask(m), result(file)) == {"ok": True}
+    assert line.heard[0].body == BYTES
+    assert line.sizes[:2] == [LEAST_BYTES, 2 * LEAST_BYTES]
+    assert sum(line.sizes) == LEAST_BYTES + len(BYTES) - 7 * LEAST_BYTES, "nothing else was sent twice"
+
+
+@pytest.mark.parametrize("sites", [1, 3, 16, 1024])
+def test_the_more_sites_the_shorter_the_pieces(line: Line, file: Path, sites: int) -> None:
+    """Either end may be the hub."""
+    for most, wanted in ((share_of(sites), PIECE_BYTES), (PIECE_BYTES, share_of(sites))):
+        line.spool.piece_bytes = wanted
+        line.sizes.clear()
+        assert send(lambda m, _: line.ask(m), result(file), most) == {"ok": True}
+        assert max(line.sizes) == min(PIECE_BYTES, max(LEAST_BYTES, 64 * 2**20 // sites))
+    assert [message.body for message in line.heard] == [BYTES, BYTES]
 
 
 def test_a_receiver_that_restarts_gets_it_all_anew(line: Line, file: Path) -> None:
@@ -128,7 +152,7 @@ def test_a_receiver_that_restarts_gets_it_all_anew(line: Line, file: Path) -> No
 
 def test_bytes_that_changed_on_the_way_do_not_count(line: Line, file: Path) -> None:
     def spoilt(message: Message) -> Message:
-        return replace(message, body=bytes(PIECE_BYTES)) if message.fields.get("at") == PIECE_BYTES else message
+        return replace(message, body=bytes(PIECE_BYTES)) if message.fields.get("at") == LEAST_BYTES else message
 
     line.carries = spoilt
     assert send(lambda m, _: line.ask(m), result(file)) is None
