@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from nvflare.apis.impl.controller import Controller
@@ -23,7 +23,7 @@ from fed_backend.flare.coordinator import Coordinator
 from fed_backend.flare.engine import Link
 from fed_backend.flare.kit import DRAIN, JOB_STATE, Kit, hold, load_kit, write_json_atomic
 from fed_backend.flare.messages import Message
-from fed_backend.flare.pieces import Spool, share_of
+from fed_backend.flare.pieces import Spool
 from fed_backend.gossip.relay import Switchboard
 from fed_backend.methods import GOSSIP
 from fed_backend.secure.roster import root_of
@@ -87,21 +87,14 @@ class RoundsController(Controller):  # type: ignore[misc]  # FLARE has no types
                 wake.set()
             return answer
 
-        def share(members: Sequence[str]) -> None:
-            link.piece_bytes = share_of(len(members))
-            if spool:
-                spool.piece_bytes = link.piece_bytes
-
-        reported, told, members = 0.0, dict[str, Any](), kit.members()
-        share(members)
         link.listen(receive, spool=spool)
+        reported, told, members = 0.0, dict[str, Any](), kit.members()
         while not aborted():
             coordinator.draining = (kit.run / DRAIN).exists()
             now_members = kit.members()
             with lock:
                 if now_members != members:
                     coordinator.admit(now_members)
-                    share(now_members)
                     members = now_members
                 if isinstance(coordinator, Coordinator):
                     _forget(coordinator, kit)

@@ -25,7 +25,7 @@ from fed_backend.errors import FederationError
 from fed_backend.flare.fields import packed, unpacked
 from fed_backend.flare.kit import CONTROLLER, EXECUTOR, SUPERVISOR_NAME, Kit, write_json_atomic
 from fed_backend.flare.messages import Message
-from fed_backend.flare.pieces import BODY, PIECE, PIECE_BYTES, Spool, send
+from fed_backend.flare.pieces import BODY, PIECE, Spool, send
 from fed_backend.flare.processes import SMALL_HEAP
 from fed_backend.flare.quiet import keep_payloads_unprinted
 from fed_backend.flare.sweeping import sweep_often
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 HUB_CELL = "server"
-ENVIRONMENT = {**SMALL_HEAP, "NVFLARE_STREAMING_RETRY_TIMEOUT": "5", "NVFLARE_STREAMING_RETRY_WAIT": "1"}
+ENVIRONMENT = {**SMALL_HEAP, "NVFLARE_STREAMING_RETRY_TIMEOUT": "5", "NVFLARE_STREAMING_RETRY_WAIT": "2"}
 """Of every process of FLARE. It keeps a thread for each answer that it got, for as long as the answer may be repeated.
 
 With FLARE's own 65 seconds that is a thread for every beat of the last minute, and for every piece of a payload.
@@ -122,13 +122,9 @@ class Link:
 
     Args:
         fl_ctx: FLARE's context in a job process.
-
-    Attributes:
-        piece_bytes: how long the pieces may be in which it sends files.
     """
 
     def __init__(self, fl_ctx: Any) -> None:
-        self.piece_bytes = PIECE_BYTES
         keep_payloads_unprinted()
         sweep_often()
         self._cell = fl_ctx.get_engine().get_cell()
@@ -172,7 +168,7 @@ class Link:
         Raises:
             OSError: its body is a file that cannot be read.
         """
-        return send(lambda part, count: self._ask(member, part, count), message, self.piece_bytes)
+        return send(lambda part, count: self._ask(member, part, count), message)
 
     def _ask(self, member: str, message: Message, count: float) -> dict[str, Any] | None:
         from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey, ReturnCode

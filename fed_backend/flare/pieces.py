@@ -4,11 +4,11 @@ FLARE keeps a message in memory several times over, at both ends, and a hub serv
 body in a file goes out as messages on topic :data:`PIECE`, one at a time and each answered with how much
 the receiver has; then the message itself names what came before it. A transfer that breaks off goes on
 where it was when it is tried again, as long as the receiver's process lives. Length and SHA-256 decide
-whether it is whole. The more sites there are, the shorter are the pieces, so that what a hub holds of all of
-them does not grow with their number.
+whether it is whole. A sender looks for the length that takes a second: over a slow line FLARE would send again
+what is only late, and a hub that serves many sites at once holds little of each.
 
 Fields of a piece: ``transfer`` (topic and task of the message it belongs to), ``at`` (offset), ``size`` (of the
-whole body). Answer: ``ok``, ``have`` (bytes that the receiver has), ``next`` (how long the next piece may be).
+whole body). Answer: ``ok``, ``have`` (bytes that the receiver has).
 The message's own ``transfer``, ``size`` and ``sha256`` are in its field :data:`BODY`.
 """
 
@@ -27,7 +27,7 @@ from fed_backend.flare.messages import Message
 from fed_backend.plan import SITE_NAME
 from fed_backend.tensor_file import size
 
-__all__ = ["BODY", "LEAST_BYTES", "PIECE", "PIECE_BYTES", "Spool", "send", "share_of"]
+__all__ = ["BODY", "LEAST_BYTES", "PIECE", "PIECE_BYTES", "SOON_S", "Spool", "send"]
 
 PIECE = "piece"
 BODY = "body"
@@ -35,26 +35,23 @@ PIECE_BYTES = 8 * 2**20
 """Longest piece."""
 LEAST_BYTES = 2**20
 """Shortest piece, and the first one of a body; what is no longer goes whole."""
-_ALL_BYTES = 64 * 2**20
-"""Of the pieces that are under way in one direction between a hub and its sites, unless these are very many."""
+SOON_S = 1.0
+"""A piece that took longer is followed by one of half its length, another one by one of twice as much."""
 _TRIES, _TRY_AGAIN_S = 3, 0.3
 _MOST_TRANSFER_CHARS = 200
 
 Answer = dict[str, Any] | None
 
 
-def share_of(sites: int) -> int:
-    """How long pieces may be at a hub with so many sites, bytes."""
-    return min(PIECE_BYTES, max(LEAST_BYTES, _ALL_BYTES // max(sites, 1)))
-
-
-def send(ask: Callable[[Message, float], Answer], message: Message, most: int = PIECE_BYTES) -> Answer:
+def send(
+    ask: Callable[[Message, float], Answer], message: Message, clock: Callable[[], float] = time.monotonic
+) -> Answer:
     """Send a message whose body may be a file; its answer, or ``None`` if there is none in time.
 
     Args:
         ask: sends one message and waits for its answer; told how many bytes the receiver has to look at.
         message: what to say.
-        most: how long pieces may be at this end; the receiver says how long they may be at the other.
+        clock: seconds.
 
     Raises:
         OSError: the file cannot be read.
@@ -71,11 +68,13 @@ def send(ask: Callable[[Message, float], Answer], message: Message, most: int = 
             hasher.update(piece)
             if have <= at:
                 part = Message(PIECE, {"transfer": transfer, "at": at, "size": total}, piece)
+                asked = clock()
                 answer = _patiently(ask, part, len(piece))
                 if answer is None or not answer.get("ok"):
                     return answer
                 have = int(answer.get("have", 0))
-                length = max(LEAST_BYTES, min(most, int(answer.get("next", length))))
+                length = length // 2 if clock() - asked > SOON_S else 2 * length
+                length = min(max(length, LEAST_BYTES), PIECE_BYTES)
             at += len(piece)
             if have < at:  # the receiver began anew, as the caller will
                 return None
@@ -108,13 +107,9 @@ class Spool:
         folder: emptied now.
         most: longest body that is taken, bytes.
         may_send: whether a sender may send bodies at all.
-
-    Attributes:
-        piece_bytes: how long the pieces may be.
     """
 
     def __init__(self, folder: Path, most: int, may_send: Callable[[str], bool]) -> None:
-        self.piece_bytes = PIECE_BYTES
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, mode=0o700)
         self._folder, self._most, self._may_send = folder, most, may_send
@@ -142,7 +137,7 @@ class Spool:
                     file.write(piece)
                 transfer.hasher.update(piece)
                 transfer.have += len(piece)
-            return {"ok": True, "have": transfer.have, "next": self.piece_bytes}
+            return {"ok": True, "have": transfer.have}
 
     def claim(self, sender: str, message: Message) -> Message | None:
         """The message with the body that came before it; ``None`` where it is not whole."""

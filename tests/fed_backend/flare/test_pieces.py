@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 
 from fed_backend.flare import pieces
 from fed_backend.flare.messages import Message
-from fed_backend.flare.pieces import BODY, LEAST_BYTES, PIECE, PIECE_BYTES, Spool, send, share_of
+from fed_backend.flare.pieces import BODY, LEAST_BYTES, PIECE, PIECE_BYTES, SOON_S, Spool, send
 
 BYTES = random.Random(1).randbytes(3 * PIECE_BYTES + 1234)
 
@@ -103,38 +104,32 @@ def test_a_line_that_loses_every_third_message_carries_every_byte(line: Line, fi
     assert {message.body for message in line.heard} == {BYTES}
 
 
-def test_a_transfer_that_broke_off_goes_on_where_it_was(line: Line, file: Path) -> None:
-    line.loses = lambda message: len(line.sizes) >= 3
+def test_over_a_slow_line_pieces_get_shorter(line: Line, file: Path) -> None:
+    """Every byte takes its time, until the line is quick again."""
+    now, seconds_per_byte = 0.0, SOON_S / (3 * LEAST_BYTES)
+
+    def ask(message: Message, count: float) -> dict[str, Any] | None:
+        nonlocal now
+        now += count * (seconds_per_byte if len(line.sizes) < 6 else 0)
+        return line.ask(message)
+
+    assert send(ask, result(file), lambda: now) == {"ok": True}
+    assert line.heard[0].body == BYTES
+    assert [size // LEAST_BYTES for size in line.sizes] == [1, 2, 4, 2, 4, 2, 4, 5]
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_a_transfer_that_broke_off_goes_on_where_it_was(line: Line, file: Path, slow: bool) -> None:
+    line.loses = lambda message: len(line.sizes) >= 4
     assert send(lambda m, _: line.ask(m), result(file)) is None
+    assert line.sizes == [count * LEAST_BYTES for count in (1, 2, 4, 8)]
     line.loses = lambda message: False
     line.sizes.clear()
-    assert again(line, result(file)) == {"ok": True}
+    now = itertools.count()  # two seconds for a piece
+    assert send(lambda m, _: line.ask(m), result(file), lambda: 2.0 * next(now) if slow else 0.0) == {"ok": True}
     assert line.heard[0].body == BYTES
-    assert len(line.sizes) == 2, "one piece asks where to go on, one is the rest"
-
-
-def test_where_pieces_became_shorter_a_transfer_goes_on_too(line: Line, file: Path) -> None:
-    line.spool.piece_bytes = 3 * LEAST_BYTES
-    line.loses = lambda message: len(line.sizes) >= 3
-    assert send(lambda m, _: line.ask(m), result(file)) is None
-    assert line.sizes == [LEAST_BYTES, 3 * LEAST_BYTES, 3 * LEAST_BYTES]
-    line.loses, line.spool.piece_bytes = lambda message: False, 2 * LEAST_BYTES
-    line.sizes.clear()
-    assert send(lambda m, _: line.ask(m), result(file)) == {"ok": True}
-    assert line.heard[0].body == BYTES
-    assert line.sizes[:2] == [LEAST_BYTES, 2 * LEAST_BYTES]
-    assert sum(line.sizes) == LEAST_BYTES + len(BYTES) - 7 * LEAST_BYTES, "nothing else was sent twice"
-
-
-@pytest.mark.parametrize("sites", [1, 3, 16, 1024])
-def test_the_more_sites_the_shorter_the_pieces(line: Line, file: Path, sites: int) -> None:
-    """Either end may be the hub."""
-    for most, wanted in ((share_of(sites), PIECE_BYTES), (PIECE_BYTES, share_of(sites))):
-        line.spool.piece_bytes = wanted
-        line.sizes.clear()
-        assert send(lambda m, _: line.ask(m), result(file), most) == {"ok": True}
-        assert max(line.sizes) == min(PIECE_BYTES, max(LEAST_BYTES, 64 * 2**20 // sites))
-    assert [message.body for message in line.heard] == [BYTES, BYTES]
+    assert sum(line.sizes) == LEAST_BYTES + len(BYTES) - 15 * LEAST_BYTES, "nothing else was sent twice"
+    assert (max(line.sizes) == LEAST_BYTES) == slow
 
 
 def test_a_receiver_that_restarts_gets_it_all_anew(line: Line, file: Path) -> None:
