@@ -28,7 +28,7 @@ from fed_backend.flare.messages import Message
 from fed_backend.flare.pieces import BODY, PIECE, Spool, send
 from fed_backend.flare.processes import SMALL_HEAP
 from fed_backend.flare.quiet import keep_payloads_unprinted
-from fed_backend.flare.sweeping import sweep_often
+from fed_backend.flare.sweeping import Sweeper
 
 __all__ = [
     "ENVIRONMENT",
@@ -126,7 +126,7 @@ class Link:
 
     def __init__(self, fl_ctx: Any) -> None:
         keep_payloads_unprinted()
-        sweep_often()
+        self._sweeper = Sweeper()
         self._cell = fl_ctx.get_engine().get_cell()
         self._job_id: str = fl_ctx.get_job_id()
 
@@ -154,6 +154,7 @@ class Link:
             )
             sender = _origin(request) if message.topic in claimed else _sender(request)
             answer = _spooled(spool, sender, message, handler) if spool else handler(sender, message)
+            self._sweeper.sent(0)
             return CellMessage({MessageHeaderKey.RETURN_CODE: ReturnCode.OK}, {"fields": json.dumps(answer)})
 
         self._cell.register_request_cb(channel=_CHANNEL, topic="*", cb=on_request)
@@ -182,6 +183,7 @@ class Link:
             timeout=_SMALL_TIMEOUT_S + _SECONDS_PER_MIB * count / 2**20,
             optional=True,
         )
+        self._sweeper.sent(len(message.body) if isinstance(message.body, bytes) else 0)
         if reply is None or reply.get_header(MessageHeaderKey.RETURN_CODE) != ReturnCode.OK:
             return None
         if not isinstance(reply.payload, dict):

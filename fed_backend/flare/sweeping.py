@@ -11,19 +11,39 @@ import gc
 import threading
 import time
 
-__all__ = ["sweep_often"]
+__all__ = ["Sweeper"]
 
-_EVERY_S = 0.5
+_STREAM_BYTES = 2**20
+_ENOUGH_BYTES = 16 * 2**20
+_PAUSE_S = 0.5
 
 
-def sweep_often(every_s: float = _EVERY_S) -> None:
-    """Collect cycles from now on in a thread; what lives already is not looked at again, so that a sweep is short."""
-    gc.collect()
-    gc.freeze()
+class Sweeper:
+    """Collects cycles in a thread, whenever enough was sent; what lives already is not looked at again.
 
-    def sweep() -> None:
+    Args:
+        pause_s: the least time between two sweeps.
+    """
+
+    def __init__(self, pause_s: float = _PAUSE_S) -> None:
+        self._pause_s = pause_s
+        self._bytes, self._lock = 0, threading.Lock()
+        self._enough = threading.Event()
+        gc.collect()
+        gc.freeze()
+        threading.Thread(target=self._sweep, name="sweep", daemon=True).start()
+
+    def sent(self, count: int) -> None:
+        """A message, or an answer, with a body of so many bytes went out."""
+        with self._lock:
+            self._bytes += count + _STREAM_BYTES
+            if self._bytes >= _ENOUGH_BYTES:
+                self._bytes = 0
+                self._enough.set()
+
+    def _sweep(self) -> None:
         while True:
-            time.sleep(every_s)
+            self._enough.wait()
+            self._enough.clear()
+            time.sleep(self._pause_s)
             gc.collect()
-
-    threading.Thread(target=sweep, name="sweep", daemon=True).start()

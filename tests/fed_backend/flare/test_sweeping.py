@@ -11,15 +11,17 @@ PROGRAM = """
 import gc, sys, time, weakref
 from nvflare.fuel.f3.streaming.blob_streamer import BlobStream
 from nvflare.fuel.f3.streaming.byte_streamer import TxTask
-from fed_backend.flare.sweeping import sweep_often
+from fed_backend.flare.sweeping import Sweeper
 
 gc.disable()  # few objects: Python itself would not look for a long time
-if sys.argv[1] == "swept":
-    sweep_often(0.01)
+sweeper = Sweeper(0.01) if sys.argv[1] == "swept" else None
 payload = BlobStream(bytes(10), {})
 kept = weakref.ref(payload)
 task = TxTask(None, 2**20, "fedseg", "piece", "hub", {}, payload, False, False, False)
 del task, payload
+if sweeper:
+    for _ in range(16):
+        sweeper.sent(0)
 until = time.monotonic() + float(sys.argv[2])
 while kept() is not None and time.monotonic() < until:
     time.sleep(0.01)
