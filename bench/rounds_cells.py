@@ -15,6 +15,7 @@ import numpy as np
 
 from bench.rounds_processes import Bare, Memory, Ours, names, plan_of
 from fed_backend.flare.aggregator import Aggregator
+from fed_backend.flare.pieces import LEAST_BYTES
 from fed_backend.payload import PayloadHeader, Tensors, decode, encode, encode_update
 from fed_backend.plan import Plan
 from fed_backend.privacy import KEY_BYTES, released
@@ -127,8 +128,10 @@ def wire_cell(folder: Path, megabytes: float, sites: int, rounds: int) -> Figure
     finally:
         ours.stop_all()
         proxy.close()
-    # each way once: the start, the update, the offer; the hub's own count has also what it meant to repeat
-    carried = 3 * sum(entry["bytes_up"] for entry in status["history"])
+    # each way once: the update, the offer, and the start of those that are sent one (a large one lies at the site
+    # already); the hub's own count has also what it meant to repeat
+    ways = 2 if 1e6 * megabytes > LEAST_BYTES else 3
+    carried = ways * sum(entry["bytes_up"] for entry in status["history"])
     return {"wire_ratio": wire / carried, "idle_bytes_per_s": idle / sites}
 
 

@@ -20,7 +20,7 @@ from safetensors import deserialize, safe_open
 
 from fed_backend.errors import PayloadError
 
-__all__ = ["MAX_HEADER", "Data", "digest", "head", "opened", "size", "whole"]
+__all__ = ["MAX_HEADER", "Data", "alike", "digest", "front", "head", "joined", "opened", "size", "whole"]
 
 Data = bytes | Path
 """A payload: its bytes, or the file that holds them."""
@@ -28,6 +28,7 @@ Data = bytes | Path
 Array = npt.NDArray[Any]
 MAX_HEADER = 8 * 2**20
 """Longest header that is read, bytes."""
+_PART = 2**20
 _DTYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
     "F16": np.dtype("<f2"),
@@ -73,6 +74,49 @@ def head(data: Data) -> bytes:
     if length > min(MAX_HEADER, size(data) - 8):
         raise PayloadError(f"payload announces a header of {length} bytes, more than it holds", hint)
     return start[8 : 8 + length]
+
+
+def front(data: Data) -> bytes:
+    """All bytes before those of the tensors.
+
+    Raises:
+        PayloadError: the bytes are no safetensors file.
+    """
+    header = head(data)
+    return struct.pack("<Q", len(header)) + header
+
+
+def alike(one: Path, other: Path) -> bool:
+    """Whether two files have the same tensors' bytes, whatever their headers say.
+
+    Raises:
+        PayloadError: one is no safetensors file.
+        OSError: one cannot be read.
+    """
+    with open(one, "rb") as first, open(other, "rb") as second:
+        first.seek(len(front(one)))
+        second.seek(len(front(other)))
+        while (part := first.read(_PART)) == second.read(_PART):
+            if not part:
+                return True
+        return False
+
+
+def joined(start: bytes, other: Path, path: Path) -> str:
+    """Write a file that begins with ``start`` and goes on with the tensors of another one; its SHA-256.
+
+    Raises:
+        PayloadError: the other is no safetensors file.
+        OSError: one cannot be read, or the disk refuses.
+    """
+    hasher = hashlib.sha256(start)
+    with open(other, "rb") as source, open(path, "wb") as file:
+        source.seek(len(front(other)))
+        file.write(start)
+        while part := source.read(_PART):
+            hasher.update(part)
+            file.write(part)
+    return hasher.hexdigest()
 
 
 @contextmanager

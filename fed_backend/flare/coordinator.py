@@ -159,6 +159,8 @@ class Coordinator:
         if message.topic == "request":
             return self._request(site, message.fields).as_json()
         if message.topic == "result":
+            if "holds" in message.fields:  # before its next beat, as the next round may begin at once
+                self._presence.hold(site, str(message.fields["holds"]))
             with self._deaf():
                 self._rounds.take(site, message)
             return {"ok": True}
@@ -232,6 +234,7 @@ class Coordinator:
             progress=float(progress) if isinstance(progress, int | float) and math.isfinite(progress) else 0.0,
             refused=refused,
         )
+        self._presence.hold(site, str(fields.get("holds", "")))
         if new and self._run:
             self._board.greet(self._run, site)
         self._rounds.heard(site, self._presence, refused)

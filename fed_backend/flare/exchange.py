@@ -50,6 +50,15 @@ class Presence:
     def __init__(self, alive_s: float) -> None:
         self._alive_s = alive_s
         self._beats: dict[str, _Beat] = {}
+        self._holds: dict[str, str] = {}
+
+    def hold(self, site: str, sha256: str) -> None:
+        """Note which aggregate a site says it holds."""
+        self._holds[site] = sha256
+
+    def holds(self, site: str) -> str:
+        """SHA-256 of the aggregate that a site holds, or an empty text."""
+        return self._holds.get(site, "")
 
     def hear(self, site: str, now: float, *, task: str, stage: str, progress: float, refused: str = "") -> None:
         """Note a beat; ``refused`` says why the site cannot take part."""

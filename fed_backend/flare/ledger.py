@@ -13,7 +13,7 @@ from fed_backend.flare.lineage import Lineage, Past
 from fed_backend.flare.round_payloads import Combined
 from fed_backend.flare.run_state import Run
 from fed_backend.plan import Plan
-from fed_backend.tensor_file import Data
+from fed_backend.tensor_file import Data, alike
 
 __all__ = ["Ledger"]
 
@@ -43,6 +43,7 @@ class Ledger:
         self._plan, self._start = plan, start
         self.store = store
         self.saved = store.load(plan.sha256)
+        self._alike: tuple[tuple[str, str], bool] | None = None
         self._lineage = Lineage(store.folder / "lineage", plan.sha256)
         for name in plan.methods:
             Aggregator(plan, name, start=start)  # a method that cannot run should not be found out by night
@@ -107,6 +108,15 @@ class Ledger:
             made[last] = self.store.put(self.aggregator.begin(run.id, run.round, path, self.store.scratch))
         self.saved.globals = {site: made[self.saved.last_for(site)] for site in ready}
         return ready
+
+    def holds_start(self, site: str, sha256: str) -> bool:
+        """Whether the payload of this SHA-256, which a site has, is the aggregate with the tensors of its start."""
+        if not sha256 or sha256 != self.saved.last_for(site):
+            return False
+        pair = (sha256, self.saved.globals[site])
+        if self._alike is None or self._alike[0] != pair:  # as a rule all sites have the same
+            self._alike = (pair, alike(self.store.path(pair[0]), self.store.path(pair[1])))
+        return self._alike[1]
 
     @property
     def globals(self) -> Mapping[str, Path]:

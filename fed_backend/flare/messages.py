@@ -5,16 +5,19 @@ Site to hub (every one is answered):
 =========  ==============================================================================  ===========
 topic      fields                                                                          answer
 =========  ==============================================================================  ===========
-beat       plan_sha256, task, stage (idle, training, sending, gating), progress 0..1       ok, detail
+beat       plan_sha256, task, stage (idle, training, sending, gating), progress 0..1,      ok, detail
+           holds (SHA-256 of the last aggregate that came as a file; may be empty)
 request    id, action (start, stop), method, rounds                                        a verdict
-result     task, ok, reason, seconds, report; body = update payload after a training, or   ok
+result     task, ok, reason, seconds, report, holds; body = update after a training, or    ok
            the answer to a step of a secure sum
 =========  ==============================================================================  ===========
 
 Hub to site (only acknowledged; the hub repeats what a site does not mention in its beats):
 
 =========  ==============================================================================
-train      task, deadline_s, and attempt (secure sums only); body = payload of kind ``global``
+train      task, deadline_s, and attempt (secure sums only); body = payload of kind ``global``; to a
+           site that holds its tensors only what is before them, with ``rest_of`` (the aggregate that
+           has them) and ``sha256`` (of the whole)
 offer      task, deadline_s; body = payload of kind ``aggregate``
 shares     task, deadline_s; like ``mask``, ``agree``, ``reveal`` a step of a secure sum, whose
            bodies are in :mod:`fed_backend.secure.wire`

@@ -20,7 +20,7 @@ from fed_backend.flare.messages import Message, Transport
 from fed_backend.flare.run_state import REASON_CHARS, Measured, RoundRecord, Run
 from fed_backend.flare.secure_round import SecureRound
 from fed_backend.plan import Plan
-from fed_backend.tensor_file import Data, size
+from fed_backend.tensor_file import Data, front, size
 
 __all__ = ["Rounds"]
 
@@ -189,11 +189,9 @@ class Rounds:
         now = self._clock()
         needed = self._sum.needed(exchange.topic) if self._sum else self._plan.quorum
         for site in exchange.due(now, presence):
-            fields: dict[str, Any] = {"task": exchange.task, "deadline_s": exchange.remaining_s(now)}
-            if self._sum:
-                fields["attempt"] = self._sum.attempt
-            self._measured.sent(site, size(exchange.bodies[site]))
-            self._transport.post(site, Message(exchange.topic, fields, exchange.bodies[site]))
+            message = self._asking(exchange, site, exchange.remaining_s(now), presence.holds(site))
+            self._measured.sent(site, size(message.body))
+            self._transport.post(site, message)
         for site, reason in exchange.expire(now, presence).items():
             logger.warning("%s: %s of %s", site, reason, exchange.task)
             self._board.failed(run, site, reason)
@@ -207,6 +205,17 @@ class Rounds:
                 self._next_of_sum(run, self._sum, exchange, members)
         elif exchange.complete and not exchange.short(needed):
             self._aggregate(run, members)
+
+    def _asking(self, exchange: Exchange, site: str, deadline_s: float, holds: str) -> Message:
+        """What a site is sent: of a start whose tensors it holds already, only what is before them."""
+        fields: dict[str, Any] = {"task": exchange.task, "deadline_s": deadline_s}
+        if self._sum:
+            fields["attempt"] = self._sum.attempt
+        body = exchange.bodies[site]
+        if exchange.topic == "train" and holds and self._ledger.holds_start(site, holds):
+            fields |= {"rest_of": holds, "sha256": self._ledger.saved.globals[site]}
+            body = front(body)
+        return Message(exchange.topic, fields, body)
 
     def _next_of_sum(self, run: Run, secure: SecureRound, exchange: Exchange, members: Sequence[str]) -> None:
         """Go on to the next exchange of a secure sum, or to its aggregate."""

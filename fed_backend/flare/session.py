@@ -4,7 +4,9 @@
 - *requests* long-polls the site server and takes what annotators ask to the hub;
 - *status* stores the newest state of the round at the site;
 - each task (a training, an offer) has a thread of its own: it asks the site server, then repeats
-  the result until the hub has it or has given the site another task.
+  the result until the hub has it or has given the site another task. An offer that came as a file is
+  kept until the next one: the training after it starts from the same tensors, which the hub need not
+  send again.
 
 Shared between them, under one lock: the current task with its stage, the newest status, and when
 the hub last answered. No thread holds the lock during a call. The site server may restart at any
@@ -27,7 +29,7 @@ from fed_backend.flare.messages import BEAT_S, Message, Verdict
 from fed_backend.flare.site_client import SiteClient, SiteUnreachable
 from fed_backend.secure.site import SecureSite
 from fed_backend.secure.wire import STEPS
-from fed_backend.tensor_file import Data, whole
+from fed_backend.tensor_file import Data, joined, whole
 
 __all__ = ["SITE_PATIENCE_S", "CourierSession", "Hub"]
 
@@ -59,6 +61,8 @@ class _Task:
     stage: str
     update: Path
     attempt: int = 0
+    sha256: str = ""
+    rest_of: str = ""
     cancelled: bool = False
 
 
@@ -99,6 +103,7 @@ class CourierSession:
         self._lock = threading.Lock()
         self._status_came = threading.Condition(self._lock)
         self._task: _Task | None = None
+        self._held: tuple[str, Path] | None = None  # the last offer: its SHA-256, and the file
         self._status: dict[str, Any] | None = None
         self._hub_answered: float | None = None
         self._ready = False
@@ -150,6 +155,8 @@ class CourierSession:
             body = body.replace(file)
         task = self._task = _Task(task_id, message.topic, body, until, stage, file.with_suffix(".update"))
         task.attempt = attempt if isinstance(attempt, int) else 0
+        task.sha256 = message.sha256 or str(message.fields.get("sha256", ""))
+        task.rest_of = str(message.fields.get("rest_of", ""))
         self._spawn(lambda: self._work(task), message.topic)
 
     # --- beats -----------------------------------------------------------------------------
@@ -170,13 +177,14 @@ class CourierSession:
         with self._lock:
             task = self._task
             stage = task.stage if task else "idle"
+            holds = self._held[0] if self._held else ""
         progress = 1.0 if stage == "sending" else 0.0
         if stage == "training":
             try:
                 progress = self._site.progress()
             except FedSegError:
                 progress = 0.0
-        return {"task": task.id if task else "", "stage": stage, "progress": progress}
+        return {"task": task.id if task else "", "stage": stage, "progress": progress, "holds": holds}
 
     # --- requests --------------------------------------------------------------------------
 
@@ -238,6 +246,8 @@ class CourierSession:
 
     def _work(self, task: _Task) -> None:
         try:
+            if task.rest_of and not self._complete(task):
+                return  # as if it had not come: the hub asks again, and sends all of it
             result = self._result(task)
             with self._lock:
                 task.stage = "sending"
@@ -249,9 +259,34 @@ class CourierSession:
             with self._lock:
                 if self._task is task:
                     self._task = None
+            held = self._held
             for used in (task.body, task.update):
-                if isinstance(used, Path):
+                if isinstance(used, Path) and (held is None or used != held[1]):
                     used.unlink(missing_ok=True)
+
+    def _complete(self, task: _Task) -> bool:
+        """Put a start together from what came and the tensors that are here; whether that worked."""
+        held, path = self._held, task.update.with_suffix(".start")
+        try:
+            found = joined(whole(task.body), held[1], path) if held and held[0] == task.rest_of else ""
+        except (FedSegError, OSError) as error:
+            logger.warning("%s: the aggregate that it starts from cannot be read: %s", task.id, error)
+            found = ""
+        if found and found == task.sha256:
+            task.body = path
+            return True
+        path.unlink(missing_ok=True)
+        if self._held is held:
+            self._hold(None)
+        logger.info("%s: the aggregate that it starts from is not here any more", task.id)
+        return False
+
+    def _hold(self, offer: tuple[str, Path] | None) -> None:
+        """Keep an offer, in the place of the one before it."""
+        with self._lock:
+            before, self._held = self._held, offer
+        if before and before != offer:
+            before[1].unlink(missing_ok=True)
 
     def _over(self, task: _Task) -> bool:
         with self._lock:
@@ -270,6 +305,9 @@ class CourierSession:
             logger.exception("%s failed", task.id)
             fields |= {"ok": False, "reason": f"the courier failed: {type(error).__name__}"}
         fields["seconds"] = round(self._clock() - begun, 3)
+        if task.topic == "offer" and isinstance(task.body, Path) and task.sha256:
+            self._hold((task.sha256, task.body))
+            fields["holds"] = task.sha256
         return Message("result", fields, body)
 
     def _ask_site(self, task: _Task) -> tuple[Data, dict[str, Any]]:

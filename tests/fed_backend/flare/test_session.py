@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,24 +21,32 @@ from site_peer import Handler, Peer
 from fed_backend.errors import FederationError
 from fed_backend.flare.checkpoint import CheckpointStore
 from fed_backend.flare.coordinator import Coordinator
+from fed_backend.flare.exchange import Timing
 from fed_backend.flare.messages import Message
 from fed_backend.flare.session import CourierSession
 from fed_backend.flare.site_client import SiteClient, SiteRefused, SiteUnreachable, token_reader
 from fed_backend.payload import decode
 from fed_backend.plan import Plan, save_plan
+from fed_backend.tensor_file import digest
 
 PLAN = plan(quorum=1, round_deadline_s=30)
 
 
 class Hub:
-    """Coordinator with a ticking thread; ``deaf`` lets it answer nobody, as a hub whose job died."""
+    """Coordinator with a ticking thread; ``deaf`` lets it answer nobody, as a hub whose job died.
+
+    ``files``: a folder through which bodies reach the courier as files, as large ones do.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.lock = threading.Lock()
         self.session: CourierSession | None = None
         self.deaf = False
+        self.files: Path | None = None
+        self.trainings: list[Message] = []
         self.asked = 0
-        self.coordinator = Coordinator(PLAN, ["north"], self, CheckpointStore(folder))
+        timing = Timing(repeat_s=1.5)
+        self.coordinator = Coordinator(PLAN, ["north"], self, CheckpointStore(folder), timing=timing)
         self.stopped = threading.Event()
         threading.Thread(target=self._tick, daemon=True).start()
 
@@ -47,8 +56,18 @@ class Hub:
                 self.coordinator.tick()
 
     def post(self, site: str, message: Message) -> None:
+        if message.topic == "train":
+            self.trainings.append(message)
         if self.session and not self.deaf:
-            self.session.receive(in_memory(message))
+            self.session.receive(self._arrived(message))
+
+    def _arrived(self, message: Message) -> Message:
+        if self.files is None or not isinstance(message.body, Path):
+            return in_memory(message)
+        path = self.files / f"{len(list(self.files.iterdir()))}.{message.topic}"
+        shutil.copy(message.body, path)
+        path.with_suffix(".came").touch()  # the file itself is taken away
+        return replace(message, body=path, sha256=digest(path))
 
     def ask(self, message: Message) -> dict[str, Any] | None:
         self.asked += 1
@@ -130,6 +149,57 @@ def test_an_annotators_request_becomes_a_round(site: SiteServer, ready: threadin
     assert status["history"][1]["sites"]["north"]["promoted"] is True
     offer = decode((site.peer.folder / "offer-run1-1.safetensors").read_bytes())[1]
     np.testing.assert_array_equal(offer["conv.weight"], np.full((2, 3), 2.0))
+
+
+@pytest.fixture
+def files(hub: Hub, tmp_path: Path) -> None:
+    hub.files = tmp_path / "incoming"
+    hub.files.mkdir()
+
+
+def whole_start(message: Message) -> bool:
+    return isinstance(message.body, Path) and "rest_of" not in message.fields
+
+
+@pytest.mark.usefixtures("files")
+def test_what_a_site_was_offered_is_not_sent_to_it_again(site: SiteServer, hub: Hub, ready: threading.Event) -> None:
+    assert ready.wait(10)
+    for run in ("run1", "run2"):
+        request(site, run, rounds=2)
+        status = finished(site, run)
+        assert status["state"] == "finished", status  # an update from other bytes than the hub's would be refused
+    assert [whole_start(message) for message in hub.trainings] == [True, False, False, False]
+    first, second = (entry["bytes_down"] for entry in status["history"])
+    assert first == second < status["history"][0]["bytes_up"] + len(hub.trainings[1].body) + 100  # type: ignore[arg-type]
+    offer = decode((site.peer.folder / "offer-run2-1.safetensors").read_bytes())[1]
+    np.testing.assert_array_equal(offer["conv.weight"], np.full((2, 3), 4.0))
+
+
+def lost(path: Path) -> None:
+    path.unlink()
+
+
+def spoilt(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize("harm", [lost, spoilt])
+def test_what_a_courier_lost_is_sent_again(
+    site: SiteServer, hub: Hub, ready: threading.Event, tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    assert ready.wait(10)
+    request(site, "run1")
+    assert finished(site, "run1")["state"] == "finished"
+    (held,) = (tmp_path / "tasks").glob("*.offer")
+    harm(held)
+    request(site, "run2")
+    assert finished(site, "run2")["state"] == "finished"
+    sent = [whole_start(message) for message in hub.trainings]
+    assert (sent[0], any(sent[1:-1]), sent[-1]) == (True, False, True), "whole again once a beat said that it is gone"
+    assert len(list((tmp_path / "tasks").iterdir())) == 1, "nothing but the last offer is kept"
 
 
 def test_a_site_that_restarts_is_asked_again(site: SiteServer, ready: threading.Event) -> None:
