@@ -6,8 +6,8 @@
 
 Only the way differs: inside the stream runs the same TLS between the two couriers, so the hub sees
 ciphertext, and cannot speak for a site. A stream is a sequence of numbered frames in each direction, one
-at a time; a frame that is repeated counts once, and one that is missing ends the stream, which for the
-couriers is a line that broke.
+at a time, each with all that came while the one before it was on its way; a frame that is repeated counts
+once, and one that is missing ends the stream, which for the couriers is a line that broke.
 
 Messages between sites: topic ``tunnel``; fields ``stream``, ``role`` of the sender (``caller`` or
 ``callee``), ``frame`` (from 0), ``end``; the body holds the bytes.
@@ -85,6 +85,49 @@ class Switchboard:
         self.drained = self.drained or self.draining
 
 
+class _Backlog:
+    """What a socket says, read ahead while earlier bytes are on their way; at most about a frame."""
+
+    def __init__(self, line: socket.socket) -> None:
+        self._line = line
+        self._bytes, self._ended = bytearray(), False
+        self._changed = threading.Condition()
+
+    def read(self) -> None:
+        """Until the socket ends; for a thread of its own."""
+        try:
+            while True:
+                try:
+                    data = self._line.recv(FRAME_BYTES)
+                except TimeoutError:  # the other side may be learning: nothing to carry is no end
+                    continue
+                with self._changed:
+                    self._bytes += data
+                    self._changed.notify_all()
+                    self._changed.wait_for(lambda: len(self._bytes) < FRAME_BYTES or self._ended)
+                    if not data or self._ended:
+                        return
+        except OSError:
+            return
+        finally:
+            self.end()
+
+    def take(self) -> bytes:
+        """All that waits, once there is some; nothing at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._bytes or self._ended)
+            taken = bytes(self._bytes[:FRAME_BYTES])
+            del self._bytes[:FRAME_BYTES]
+            self._changed.notify_all()
+            return taken
+
+    def end(self) -> None:
+        """Nothing more is read."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+
 class _Stream:
     """One TCP connection on this side, and the frames that go to and come from the other side."""
 
@@ -96,19 +139,13 @@ class _Stream:
 
     def pump(self, over: Callable[[], None]) -> None:
         """Carry what the socket says to the other side, until either ends."""
-        number = 0
+        backlog, number = _Backlog(self._line), 0
+        threading.Thread(target=backlog.read, name="backlog", daemon=True).start()
         try:
-            while True:
-                try:
-                    data = self._line.recv(FRAME_BYTES)
-                except TimeoutError:  # the other side may be learning: nothing to carry is no end
-                    continue
-                if not self._send(number, data) or not data:
-                    return
+            while self._send(number, data := backlog.take()) and data:
                 number += 1
-        except OSError:
-            self._send(number, b"")
         finally:
+            backlog.end()
             over()
             self.close()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +22,7 @@ from fed_backend.gossip.exchange import Outcome, carry
 from fed_backend.gossip.peers import Peer, PeerList, save_peers
 from fed_backend.gossip.protocol import PeerUnreachable
 from fed_backend.gossip.relay import Switchboard, Tunnel
+from fed_backend.tensor_file import whole
 
 
 class Post:
@@ -79,6 +82,33 @@ def test_a_visit_goes_through_the_relay_and_stays_sealed(
     carried = b"".join(message.body for sender, _, message in post.frames if sender == "north")
     assert len(carried) > len(visit_of("north", 0))
     assert b"fedseg" not in carried, "the relay sees ciphertext only"
+
+
+def carried(post: Post) -> list[bytes]:
+    """Bodies of the frames that north sent."""
+    return [whole(message.body) for sender, _, message in post.frames if sender == "north" and message.body]
+
+
+def test_what_comes_while_a_frame_is_on_its_way_makes_one_more(south: Receiver, post: Post) -> None:
+    """Each frame waits for its answer: many small ones would make a long way of a short one."""
+    said, on_its_way, go_on = bytes(range(256)) * 2**13, threading.Event(), threading.Event()
+    ask = post.ask
+
+    def slowly(sender: str, member: str, message: Message) -> dict[str, Any] | None:
+        if sender == "north":
+            on_its_way.set()
+            assert go_on.wait(10)
+        return ask(sender, member, message)
+
+    post.ask = slowly  # type: ignore[method-assign]
+    with socket.create_connection(("127.0.0.1", post.tunnels["north"].port("south")), timeout=10) as line:
+        line.sendall(b"first")
+        assert on_its_way.wait(10)
+        line.sendall(said)  # more than lies in a socket
+        go_on.set()
+        until("all of it", lambda: sum(map(len, carried(post))) >= len(b"first" + said), 10)
+    assert b"".join(carried(post)) == b"first" + said
+    assert len(carried(post)) <= 4
 
 
 def test_the_relay_cannot_pretend_to_be_the_peer(kits: dict[str, Kit], south: Receiver, post: Post) -> None:
