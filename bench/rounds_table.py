@@ -17,7 +17,8 @@ HEAD = """# Rounds and exchanges
 `make bench-rounds`. Hub, couriers and sites are real processes on one machine, over mutual TLS on loopback; the sites
 train in no time. Figures are medians.
 
-**Overhead** is a whole round but for the training: request, tensors down, update up, checks, average, checkpoint,
+**Overhead** is a whole round but for the training: request, tensors down (large ones only if the site was not offered
+them before, for either side), update up, checks, average, checkpoint,
 offer, and the sites' servers behind their couriers. **Bare FLARE** is a job that only moves the same tensors between
 FLARE's server and as many clients, polling 20 times a second. **Start** is from the click at a site to the first
 training. **Hub memory** is the most that all processes of the hub hold above their idle; in payloads beside it."""

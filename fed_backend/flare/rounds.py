@@ -212,7 +212,7 @@ class Rounds:
         if self._sum:
             fields["attempt"] = self._sum.attempt
         body = exchange.bodies[site]
-        if exchange.topic == "train" and holds and self._ledger.holds_start(site, holds):
+        if exchange.topic == "train" and self._ledger.holds_start(site, holds):
             fields |= {"rest_of": holds, "sha256": self._ledger.saved.globals[site]}
             body = front(body)
         return Message(exchange.topic, fields, body)
