@@ -34,6 +34,7 @@ __all__ = [
     "decode",
     "encode",
     "encode_update",
+    "metadata_of",
     "read_header",
     "write",
 ]
@@ -105,7 +106,7 @@ def encode(
     Raises:
         PayloadError: a value that float16 cannot hold.
     """
-    return save(_arrays(header, tensors, half, exact), metadata=_metadata(header))
+    return save(_arrays(header, tensors, half, exact), metadata=metadata_of(header))
 
 
 def write(
@@ -123,14 +124,15 @@ def write(
         OSError: the file cannot be written.
     """
     try:
-        save_file(_arrays(header, tensors, half, exact), path, metadata=_metadata(header))
+        save_file(_arrays(header, tensors, half, exact), path, metadata=metadata_of(header))
     except SafetensorError as error:  # the library tells the system's error in words
         code = re.search(r"os error (\d+)", str(error))
         number = int(code[1]) if code else errno.EIO
         raise OSError(number, os.strerror(number)) from None
 
 
-def _metadata(header: PayloadHeader) -> dict[str, str]:
+def metadata_of(header: PayloadHeader) -> dict[str, str]:
+    """How a header stands in a safetensors file."""
     return {"fedseg": json.dumps(header.as_json(), sort_keys=True)}
 
 

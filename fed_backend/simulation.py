@@ -119,7 +119,7 @@ def _round(
     done, began = SimulatedRound(number), time.perf_counter()
 
     def train(name: str) -> tuple[str, str, str]:
-        begun = whole(aggregator.begin(run, number, last.get(name)))
+        begun = aggregator.begin(run, number, last.get(name))
         done.bytes_down[name] = len(begun)
         try:
             update = present[name].train(begun)

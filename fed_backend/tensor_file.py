@@ -20,7 +20,7 @@ from safetensors import deserialize, safe_open
 
 from fed_backend.errors import PayloadError
 
-__all__ = ["MAX_HEADER", "Data", "alike", "digest", "front", "head", "joined", "opened", "size", "whole"]
+__all__ = ["MAX_HEADER", "Data", "digest", "front", "head", "joined", "opened", "retitled", "size", "whole"]
 
 Data = bytes | Path
 """A payload: its bytes, or the file that holds them."""
@@ -28,6 +28,7 @@ Data = bytes | Path
 Array = npt.NDArray[Any]
 MAX_HEADER = 8 * 2**20
 """Longest header that is read, bytes."""
+_METADATA = "__metadata__"
 _PART = 2**20
 _DTYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
@@ -86,20 +87,16 @@ def front(data: Data) -> bytes:
     return struct.pack("<Q", len(header)) + header
 
 
-def alike(one: Path, other: Path) -> bool:
-    """Whether two files have the same tensors' bytes, whatever their headers say.
+def retitled(data: Data, metadata: Mapping[str, str]) -> bytes:
+    """:func:`front` of a file with the same tensors and other metadata, as the library would write it.
 
     Raises:
-        PayloadError: one is no safetensors file.
-        OSError: one cannot be read.
+        PayloadError: the bytes are no safetensors file.
     """
-    with open(one, "rb") as first, open(other, "rb") as second:
-        first.seek(len(front(one)))
-        second.seek(len(front(other)))
-        while (part := first.read(_PART)) == second.read(_PART):
-            if not part:
-                return True
-        return False
+    entries = {name: entry for name, entry in json.loads(head(data)).items() if name != _METADATA}
+    text = json.dumps({_METADATA: metadata, **entries}, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text
 
 
 def joined(start: bytes, other: Path, path: Path) -> str:

@@ -14,15 +14,15 @@ from fed_backend.flare.round_payloads import (
     Combined,
     aggregate_payloads,
     check_update,
-    global_payload,
+    start_front,
     sum_payload,
 )
-from fed_backend.methods import StatefulMethod, build_method, exact_of
+from fed_backend.methods import StatefulMethod, build_method
 from fed_backend.methods.fedavg import Averaging
 from fed_backend.payload import Tensors, decode
 from fed_backend.plan import Plan
 from fed_backend.secure.fixed_point import Words
-from fed_backend.tensor_file import Data
+from fed_backend.tensor_file import Data, front, whole
 
 __all__ = ["Aggregator"]
 
@@ -85,9 +85,14 @@ class Aggregator:
         """What the next round depends on, as a safetensors file; empty for a method without memory."""
         return save(self._method.state()) if isinstance(self._method, StatefulMethod) else b""
 
-    def begin(self, run: str, round_: int, last: Data | None, folder: Path | None = None) -> Data:
+    def begin(self, run: str, round_: int, last: Data | None) -> bytes:
         """Where a site begins a round: at the last aggregate for it, or ``None`` at its base adapter."""
-        return global_payload(self._plan, run, round_, last, exact_of(self._method), folder)
+        start = self.front(run, round_, last)
+        return start if last is None else start + whole(last)[len(front(last)) :]
+
+    def front(self, run: str, round_: int, last: Data | None) -> bytes:
+        """What comes before the tensors of :meth:`begin`, which are those of ``last``."""
+        return start_front(self._plan, run, round_, last)
 
     def check(self, data: Data, site: str, run: str, round_: int, begun: Data, sha256: str = "") -> None:
         """Refuse an update that is not what ``site`` was asked for with ``begun``, whose SHA-256 may be known.

@@ -13,7 +13,7 @@ from fed_backend.flare.lineage import Lineage, Past
 from fed_backend.flare.round_payloads import Combined
 from fed_backend.flare.run_state import Run
 from fed_backend.plan import Plan
-from fed_backend.tensor_file import Data, alike
+from fed_backend.tensor_file import Data, joined
 
 __all__ = ["Ledger"]
 
@@ -43,7 +43,6 @@ class Ledger:
         self._plan, self._start = plan, start
         self.store = store
         self.saved = store.load(plan.sha256)
-        self._alike: tuple[tuple[str, str], bool] | None = None
         self._lineage = Lineage(store.folder / "lineage", plan.sha256)
         for name in plan.methods:
             Aggregator(plan, name, start=start)  # a method that cannot run should not be found out by night
@@ -102,21 +101,26 @@ class Ledger:
             Those that can take part: a method with a model for each has none for a site that came later.
         """
         ready = [site for site in sites if run.round == 0 or self.saved.last_for(site)]
-        made: dict[str, str] = {}
-        for last in {self.saved.last_for(site) for site in ready}:
-            path = self.store.path(last) if last else None
-            made[last] = self.store.put(self.aggregator.begin(run.id, run.round, path, self.store.scratch))
+        made = {last: self._start_from(last, run) for last in {self.saved.last_for(site) for site in ready}}
         self.saved.globals = {site: made[self.saved.last_for(site)] for site in ready}
         return ready
 
+    def _start_from(self, last: str, run: Run) -> str:
+        """What training starts from that goes on from an aggregate, or from nothing; its SHA-256."""
+        if not last:
+            return self.store.put(self.aggregator.begin(run.id, run.round, None))
+        aggregate, path = self.store.path(last), self.store.scratch / "global"
+        sha256 = joined(self.aggregator.front(run.id, run.round, aggregate), aggregate, path)
+        return self.store.put(path, sha256)
+
     def holds_start(self, site: str, sha256: str) -> bool:
         """Whether the payload of this SHA-256, which a site has, is the aggregate with the tensors of its start."""
-        if not sha256 or sha256 != self.saved.last_for(site):
-            return False
-        pair = (sha256, self.saved.globals[site])
-        if self._alike is None or self._alike[0] != pair:  # as a rule all sites have the same
-            self._alike = (pair, alike(self.store.path(pair[0]), self.store.path(pair[1])))
-        return self._alike[1]
+        return bool(sha256) and sha256 == self.saved.last_for(site)
+
+    def sha256_of(self, topic: str, site: str) -> str:
+        """Of the payload that a site is sent to ``train`` from, or as ``offer``; empty for anything else."""
+        table = {"train": self.saved.globals, "offer": self.saved.adapters}.get(topic, {})
+        return table.get(site, "")
 
     @property
     def globals(self) -> Mapping[str, Path]:

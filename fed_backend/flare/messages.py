@@ -47,7 +47,8 @@ class Message:
     """One message: a topic, JSON fields, and a payload.
 
     A body that is a file is carried in pieces (:mod:`.pieces`). The file that came with a received message
-    is gone once its handler returns: move what is to be kept. Its SHA-256 was checked as it came, and is told.
+    is gone once its handler returns: move what is to be kept. Its SHA-256 was checked as it came, and is told;
+    a sender that knows it may tell it, and it is not reckoned again.
     """
 
     topic: str

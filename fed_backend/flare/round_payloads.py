@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,17 +14,30 @@ from fed_backend.methods import Method, Update, exact_of
 from fed_backend.methods.fedavg import Averaging
 from fed_backend.methods.mixing import parts_of
 from fed_backend.methods.robust import change, clipped, robust_mean
-from fed_backend.payload import MAX_EXAMPLES, Kind, PayloadHeader, Tensors, check, decode, encode, read_header, write
+from fed_backend.payload import (
+    MAX_EXAMPLES,
+    Kind,
+    PayloadHeader,
+    Tensors,
+    check,
+    decode,
+    encode,
+    metadata_of,
+    read_header,
+    write,
+)
 from fed_backend.plan import Plan
 from fed_backend.secure.fixed_point import Words, length_of, mean_of, words_of
-from fed_backend.tensor_file import Data, digest
+from fed_backend.tensor_file import Data, digest, retitled
 
-__all__ = ["HUB", "Combined", "aggregate_payloads", "check_update", "global_payload", "sum_payload"]
+__all__ = ["HUB", "Combined", "aggregate_payloads", "check_update", "start_front", "sum_payload"]
 
 HUB = "hub"
 """Name of the sender in payloads that the hub makes."""
-_PART_VALUES = 2**22
-"""Values of an average that are summed at a time: 32 MiB of float64."""
+_PART_VALUES = 2**21
+"""Values of an average that a thread sums at a time: 16 MiB of float64."""
+_AT_ONCE = 2
+"""Threads that sum."""
 
 
 @dataclass(frozen=True)
@@ -55,18 +69,15 @@ def _header(plan: Plan, kind: Kind, run: str, round_: int, **more: object) -> Pa
     return PayloadHeader.model_validate(values)
 
 
-def global_payload(
-    plan: Plan, run: str, round_: int, adapter: Data | None, exact: tuple[str, ...] = (), folder: Path | None = None
-) -> Data:
-    """Where a site starts round ``round_``: the last aggregate for it, or ``None`` for its base adapter.
+def start_front(plan: Plan, run: str, round_: int, last: Data | None) -> bytes:
+    """What comes before the tensors in the payload that a site starts round ``round_`` from.
 
-    Args:
-        folder: where to write it as a file; otherwise it comes as bytes.
+    The tensors are those of the last aggregate for it, byte for byte; with ``None`` there are none, and the
+    site starts from its base adapter.
     """
-    if adapter is None:
+    if last is None:
         return encode(_header(plan, "global", run, round_, metrics={"initial": 1.0}), {})
-    _, tensors = decode(adapter)
-    return _made(_header(plan, "global", run, round_), tensors, plan, exact, folder and folder / "global")
+    return retitled(last, metadata_of(_header(plan, "global", run, round_)))
 
 
 def _made(header: PayloadHeader, tensors: Tensors, plan: Plan, exact: tuple[str, ...], path: Path | None) -> Data:
@@ -212,12 +223,15 @@ def _mean_by_parts(
     method: Averaging, examples: Mapping[str, int], part: Callable[[str, frozenset[str]], Tensors]
 ) -> Tensors:
     """The mean, some tensors of all updates at a time: the same bits, and sums that never hold a whole update."""
-    result: Tensors = {}
-    for shapes in parts_of(method.shapes, products=method.products, values=_PART_VALUES):
+
+    def mean(shapes: dict[str, tuple[int, ...]]) -> Tensors:
         names = frozenset(shapes)
         updates = (Update(site, part(site, names), examples[site]) for site in sorted(examples))
-        result |= Averaging(shapes, products=method.products).mean(examples, updates)
-    return result
+        return Averaging(shapes, products=method.products).mean(examples, updates)
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        means = pool.map(mean, parts_of(method.shapes, products=method.products, values=_PART_VALUES))
+        return {name: tensor for part_of_it in means for name, tensor in part_of_it.items()}
 
 
 class _Sent(Mapping[str, Tensors]):

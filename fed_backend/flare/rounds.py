@@ -211,11 +211,11 @@ class Rounds:
         fields: dict[str, Any] = {"task": exchange.task, "deadline_s": deadline_s}
         if self._sum:
             fields["attempt"] = self._sum.attempt
-        body = exchange.bodies[site]
+        body, sha256 = exchange.bodies[site], self._ledger.sha256_of(exchange.topic, site)
         if exchange.topic == "train" and self._ledger.holds_start(site, holds):
-            fields |= {"rest_of": holds, "sha256": self._ledger.saved.globals[site]}
-            body = front(body)
-        return Message(exchange.topic, fields, body)
+            fields |= {"rest_of": holds, "sha256": sha256}
+            return Message(exchange.topic, fields, front(body))
+        return Message(exchange.topic, fields, body, sha256)
 
     def _next_of_sum(self, run: Run, secure: SecureRound, exchange: Exchange, members: Sequence[str]) -> None:
         """Go on to the next exchange of a secure sum, or to its aggregate."""

@@ -15,8 +15,8 @@ from fed_backend.errors import PayloadError
 from fed_backend.methods.base import Update
 from fed_backend.methods.fedavg import Averaging
 from fed_backend.methods.mixing import parts_of
-from fed_backend.payload import decode, encode, read_header, write
-from fed_backend.tensor_file import digest, size
+from fed_backend.payload import decode, encode, metadata_of, read_header, write
+from fed_backend.tensor_file import digest, front, joined, retitled, size
 
 PLAN = plan()
 
@@ -52,6 +52,18 @@ def test_a_file_reads_like_its_bytes(tmp_path: Path, name: str) -> None:
         assert tensor.dtype == np.float32
         np.testing.assert_array_equal(tensor, expected[key])
     assert list(decode(path, names=["a"])[1]) == [key for key in expected if key == "a"]
+
+
+def test_tensors_get_another_header_as_if_they_had_been_written_under_it(tmp_path: Path) -> None:
+    tensors = {"größe": np.arange(6.0).reshape(2, 3), "a": np.ones(3), "b": np.zeros(0)}
+    other = header(PLAN, kind="aggregate", site="hub", examples=12345)
+    for half in (False, True):
+        path, result = tmp_path / "one", tmp_path / "other"
+        path.write_bytes(encode(header(PLAN), tensors, half=half, exact=("a",)))
+        expected = encode(other, tensors, half=half, exact=("a",))
+        assert retitled(path, metadata_of(other)) == front(expected)
+        assert joined(retitled(path, metadata_of(other)), path, result) == digest(expected)
+        assert result.read_bytes() == expected
 
 
 @pytest.mark.parametrize(

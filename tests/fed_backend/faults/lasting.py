@@ -82,7 +82,7 @@ def aggregates(plan: Plan, runs: list[dict[str, Any]], updates: Updates) -> Iter
     for run in runs:
         for record in run["history"]:
             round_ = record["round"]
-            begun = whole(aggregator.begin(run["id"], round_, last))
+            begun = aggregator.begin(run["id"], round_, last)
             came = {s: updates[run["id"], round_, s] for s, r in record["sites"].items() if r["state"] == "aggregated"}
             for site, data in came.items():
                 aggregator.check(data, site, run["id"], round_, begun)

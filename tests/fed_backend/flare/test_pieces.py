@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import random
 from collections.abc import Callable
@@ -86,6 +87,15 @@ def test_a_file_arrives_as_the_body_it_is(line: Line, file: Path) -> None:
     assert again(line, result(file)) == {"ok": True}
     assert line.heard == [Message("result", {"task": "run1/0/train", "ok": True}, BYTES)]
     assert max(line.sizes) == PIECE_BYTES
+    assert line.left() == []
+
+
+def test_a_file_that_is_not_what_its_sender_knows_of_it_is_not_taken(line: Line, file: Path) -> None:
+    known = replace(result(file), sha256=hashlib.sha256(BYTES).hexdigest())
+    assert again(line, known) == {"ok": True}
+    file.write_bytes(BYTES[:-1] + b"?")
+    assert again(line, known) is None
+    assert len(line.heard) == 1
     assert line.left() == []
 
 
