@@ -29,9 +29,9 @@ from torch import Tensor
 from monailabel_app.imaging.intensity import window_of
 from monailabel_app.imaging.volume import Volume
 from monailabel_app.inference.embeddings.disk import DiskStore
-from monailabel_app.inference.embeddings.fused import fuse_decoder, fuse_encoder
 from monailabel_app.inference.planes import Plane
 from monailabel_app.models.device import fastest_numeric
+from monailabel_app.models.fused import fuse_decoder, fuse_encoder
 from monailabel_app.models.heap import keep_freed_memory
 from monailabel_app.models.sam_build import SHAPES, load_base, new_network
 

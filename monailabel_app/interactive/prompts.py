@@ -92,6 +92,7 @@ class RecordedPrompt(Prompts):
         session: random id of the session.
         step: number of the step within it.
         action: ``prompt``, ``undo``, ``redo``, ``mask`` or ``propagate``.
+        replace: whether earlier prompts of the touched slices were forgotten.
         seconds: since the session was opened.
     """
 
@@ -100,6 +101,7 @@ class RecordedPrompt(Prompts):
     session: str = ""
     step: int = 0
     action: str = "prompt"
+    replace: bool = False
     seconds: float = 0.0
 
 

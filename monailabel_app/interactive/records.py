@@ -75,6 +75,7 @@ class Records:
             session=session.id,
             step=session.step + 1,
             action="prompt" if request.prompts_slices else "mask",
+            replace=request.replace,
             seconds=self._seconds(session),
         )
         record = self._prompts.record_prompts

@@ -21,9 +21,10 @@ from monailabel_app.imaging.files import read_volume
 from monailabel_app.imaging.volume import Volume
 from monailabel_app.learning.recipe import Rehearsal, learn_from
 from monailabel_app.learning.tasks.workbench import Workbench, site_images
-from monailabel_app.models.base import Progress, no_progress
+from monailabel_app.models.base import Case, Progress, no_progress
 from monailabel_app.state.corrections import Correction
 from monailabel_app.state.files import sha256_of
+from monailabel_app.state.given import digest_of
 from monailabel_app.state.versions import DataId, Version, model_of
 
 __all__ = ["differences", "retrain"]
@@ -53,7 +54,7 @@ def retrain(bench: Workbench, identifier: str, progress: Progress = no_progress)
         )
     segmenter, _ = bench.open(model_of(identifier))
     start = store.load(record.parent)
-    cases = bench.load([_correction(bench, data) for data in record.data])
+    cases = [_case(bench, data) for data in record.data]
     images = _images(bench.setup.studies, kept["images"])
     threads = torch.get_num_threads()
     torch.set_num_threads(int(record.settings.get("threads", threads)))
@@ -75,6 +76,15 @@ def differences(record: Version) -> list[str]:
     return [
         f"{what} was {then[what]}, is {now}" for what, now in here.items() if then.get(what) not in (None, "", str(now))
     ]
+
+
+def _case(bench: Workbench, data: DataId) -> Case:
+    (case,) = bench.load([_correction(bench, data)])
+    if not data.prompts_sha256:  # of a model that takes none, or made before prompts were trained on
+        return case._replace(prompts=())
+    if digest_of(case.prompts) != data.prompts_sha256:
+        raise StateError(f"the prompts of correction {data.correction} are not those that the version was trained on")
+    return case
 
 
 def _correction(bench: Workbench, data: DataId) -> Correction:

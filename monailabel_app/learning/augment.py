@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["augment", "intensity", "move"]
+__all__ = ["Matrices", "augment", "intensity", "move", "moves", "places_after"]
+
+Matrices = npt.NDArray[np.float32]
 
 
 def augment(images: Tensor, targets: Tensor, rng: np.random.Generator, *, mirror: bool) -> tuple[Tensor, Tensor]:
@@ -22,13 +25,16 @@ def augment(images: Tensor, targets: Tensor, rng: np.random.Generator, *, mirror
     Returns:
         Images and targets of the same shapes.
     """
-    images, targets = move(images, targets, rng, mirror=mirror)
+    images, targets = move(images, targets, moves(len(images), images.ndim - 2, rng, mirror=mirror))
     return intensity(images, rng), targets
 
 
-def move(images: Tensor, targets: Tensor, rng: np.random.Generator, *, mirror: bool) -> tuple[Tensor, Tensor]:
-    """Rotate by up to 10 degrees in the plane, scale by 10 %, shift by 5 %, mirror columns."""
-    count, dims = images.shape[0], images.ndim - 2
+def moves(count: int, dims: int, rng: np.random.Generator, *, mirror: bool) -> Matrices:
+    """Rotations by up to 10 degrees in the plane, scales of 10 %, shifts of 5 %, mirrored columns.
+
+    Returns:
+        [count, dims, dims + 1]: where in the original, from -1 to 1, a place of the result comes from.
+    """
     theta = np.zeros((count, dims, dims + 1), dtype=np.float32)
     for matrix in theta:
         angle, scale = np.deg2rad(rng.uniform(-10, 10)), np.exp(rng.uniform(-0.1, 0.1))
@@ -38,10 +44,30 @@ def move(images: Tensor, targets: Tensor, rng: np.random.Generator, *, mirror: b
         matrix[:, dims] = rng.uniform(-0.1, 0.1, dims)  # the square runs from -1 to 1
         if mirror and rng.random() < 0.5:
             matrix[:, 0] *= -1
-    grid = F.affine_grid(torch.from_numpy(theta), [count, 1, *images.shape[2:]], align_corners=False)
+    return theta
+
+
+def move(images: Tensor, targets: Tensor, theta: Matrices) -> tuple[Tensor, Tensor]:
+    """Images and targets after :func:`moves`."""
+    grid = F.affine_grid(torch.from_numpy(theta), [len(images), 1, *images.shape[2:]], align_corners=False)
     moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     foreground = F.grid_sample(targets[:, 1:], grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     return moved, torch.cat([1 - foreground.sum(dim=1, keepdim=True), foreground], dim=1)
+
+
+def places_after(matrix: Matrices, places: npt.NDArray[np.float64], size: int) -> npt.NDArray[np.float64]:
+    """Where places on a square of ``size`` pixels lie after a move.
+
+    Args:
+        matrix: [2, 3], one of :func:`moves`.
+        places: [n, 2] (x, y) in pixels; the centre of the first pixel is (0.5, 0.5).
+        size: side of the square.
+    """
+    origin = 2 * places / size - 1
+    found: npt.NDArray[np.float64] = (
+        (np.linalg.solve(matrix[:, :2].astype(float), (origin - matrix[:, 2]).T).T + 1) * size / 2
+    )
+    return found
 
 
 def intensity(images: Tensor, rng: np.random.Generator) -> Tensor:

@@ -17,8 +17,9 @@ from torch.nn import functional as F
 from monailabel_app.learning.base_prompts import corrected
 from monailabel_app.learning.base_shapes import Mask
 from monailabel_app.learning.losses import soft_dice
+from monailabel_app.models.decoding import decode_all
 from monailabel_app.models.lora import PROMPT_TOKENS
-from monailabel_app.models.prompting import SlicePrompt, decode_all, mask_prompts, sparse_tokens
+from monailabel_app.models.prompting import SlicePrompt, mask_prompts, sparse_tokens
 
 __all__ = ["ROUNDS", "answer", "embed", "joint_loss", "mask_loss", "prompt_tokens", "tie_positions"]
 

@@ -60,7 +60,7 @@ def measure(segmenter: Segmenter, cases: NamedCases, progress: Progress = no_pro
     """
     found: dict[str, Measured] = {}
     for done, (name, case) in enumerate(cases, start=1):
-        volume, truth, annotated = Case(*case)
+        volume, truth, annotated, _ = Case(*case)
         found[name] = measure_mask(segmenter.segment(volume), truth, volume, of_values(segmenter.labels, annotated))
         progress(done / len(cases))
     return found

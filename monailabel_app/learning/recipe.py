@@ -27,7 +27,18 @@ from monailabel_app.learning.evaluate import evaluate
 from monailabel_app.learning.finetune import Finetuned, finetune
 from monailabel_app.models.base import Cases, Labelmap, Progress, Segmenter, no_progress
 
-__all__ = ["KEEP", "REHEARSED", "SMALLER", "TRUST", "Rehearsal", "between", "learn_from", "rehearse", "with_steps"]
+__all__ = [
+    "KEEP",
+    "REHEARSED",
+    "SMALLER",
+    "TRUST",
+    "Rehearsal",
+    "between",
+    "learn_from",
+    "rehearse",
+    "with_batch",
+    "with_steps",
+]
 
 REHEARSED = 4
 """Uncorrected cases that are rehearsed, if the site has so many."""
@@ -43,6 +54,9 @@ KEEP = 0.5
 
 SMALLER = 0.75
 """The same in a second, smaller step, which is tried where the first one is better on average but not safe."""
+
+SAM_BATCH = 4
+"""Slices of a training step of SAM at most: half as long as with 8, at equal Dice (docs/explanation/learning.md)."""
 
 LONGEST = 4
 """However many corrections there are, training takes at most so many times its basic steps."""
@@ -76,6 +90,13 @@ def with_steps(training: TrainingSpec, corrected: int) -> TrainingSpec:
     """
     factor = min(LONGEST, 1 + (corrected - 1) / 2)
     return training.model_copy(update={"steps": round(training.steps * factor)})
+
+
+def with_batch(training: TrainingSpec, model: str) -> TrainingSpec:
+    """The training for a model (``unet``, ``sam``): see :data:`SAM_BATCH`."""
+    if model != "sam":
+        return training
+    return training.model_copy(update={"batch_size": min(training.batch_size, SAM_BATCH)})
 
 
 def rehearse(

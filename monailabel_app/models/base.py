@@ -13,36 +13,21 @@ from fed_backend.payload import Tensors
 from fed_backend.plan import ModelSpec
 from monailabel_app.imaging.volume import Volume
 
-__all__ = ["Answer", "Case", "Cases", "Labelmap", "Objective", "Progress", "Prompts", "Segmenter", "no_progress"]
+__all__ = [
+    "Answer",
+    "Case",
+    "Cases",
+    "GivenPrompts",
+    "Labelmap",
+    "Objective",
+    "Progress",
+    "Prompts",
+    "Segmenter",
+    "no_progress",
+]
 
 Labelmap = npt.NDArray[np.uint8]
 """[i, j, k] voxel labels of the image's own grid; 0 is background."""
-
-
-class Case(NamedTuple):
-    """An image with the labels that somebody drew, to learn from or to be judged by.
-
-    Attributes:
-        volume: the image.
-        labels: in its own grid.
-        annotated: voxel values of the labels that were annotated; ``None`` for all of the schema. Of the
-            others nothing is known: a voxel without an annotated label may be background or any of them.
-    """
-
-    volume: Volume
-    labels: Labelmap
-    annotated: frozenset[int] | None = None
-
-
-Cases = Sequence[Case | tuple[Volume, Labelmap]]
-"""Cases; a plain pair is annotated with all labels."""
-
-Progress = Callable[[float], None]
-"""Called with the finished share, 0..1; raises ``Cancelled`` to stop the work."""
-
-
-def no_progress(share: float) -> None:
-    """A progress callback for callers that do not watch."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +45,47 @@ class Prompts:
     foreground: Sequence[tuple[int, int, int]] = ()
     background: Sequence[tuple[int, int, int]] = ()
     box: tuple[int, int, int, int, int, int] | None = None
+
+
+@dataclass(frozen=True)
+class GivenPrompts(Prompts):
+    """Prompts that an annotator gave on the way to a correction, and stood by.
+
+    Attributes:
+        axis: volume axis that the slices were across; ``None`` for those that the model takes.
+        replace: whether they take the place of earlier ones of their label on their slices.
+    """
+
+    axis: int | None = None
+    replace: bool = False
+
+
+class Case(NamedTuple):
+    """An image with the labels that somebody drew, to learn from or to be judged by.
+
+    Attributes:
+        volume: the image.
+        labels: in its own grid.
+        annotated: voxel values of the labels that were annotated; ``None`` for all of the schema. Of the
+            others nothing is known: a voxel without an annotated label may be background or any of them.
+        prompts: what the annotator clicked on the way, oldest first.
+    """
+
+    volume: Volume
+    labels: Labelmap
+    annotated: frozenset[int] | None = None
+    prompts: tuple[GivenPrompts, ...] = ()
+
+
+Cases = Sequence[Case | tuple[Volume, Labelmap]]
+"""Cases; a plain pair is annotated with all labels."""
+
+Progress = Callable[[float], None]
+"""Called with the finished share, 0..1; raises ``Cancelled`` to stop the work."""
+
+
+def no_progress(share: float) -> None:
+    """A progress callback for callers that do not watch."""
 
 
 @dataclass(frozen=True)

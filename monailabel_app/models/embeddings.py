@@ -1,9 +1,11 @@
-"""Encoder features of the slices seen last, so that the next prompt on a slice costs a decoder pass only."""
+"""Features of the slices seen last, so that what was computed for a slice is not computed again."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 __all__ = ["EmbeddingCache"]
@@ -12,7 +14,7 @@ __all__ = ["EmbeddingCache"]
 class EmbeddingCache:
     """Least recently used features by (volume identity, slice), bounded in bytes.
 
-    The owner clears it whenever the adapter changes.
+    The owner clears it whenever what its features depend on changes.
     """
 
     def __init__(self, limit: int = 128 * 2**20) -> None:
@@ -39,6 +41,24 @@ class EmbeddingCache:
         self._bytes += features.nbytes
         while self._bytes > self._limit and len(self._entries) > 1:
             self._bytes -= self._entries.popitem(last=False)[1].nbytes
+
+    def rows(self, image: str, indices: list[int], compute: Callable[[list[int]], Tensor]) -> Tensor:
+        """Features [n, ...] of slices of an image; where one is not there, all are computed, together, and kept.
+
+        All, because the last digits may depend on what is computed together: a mask must not depend on what
+        happened to be cached.
+
+        Args:
+            image: identity of the volume, and whatever else tells its features apart.
+            indices: the slices.
+            compute: slices -> features [n, ...].
+        """
+        if all((image, index) in self for index in indices):
+            return torch.stack([self.get((image, index)) for index in indices])
+        found = compute(indices)
+        for index, features in zip(indices, found, strict=True):
+            self.put((image, index), features)
+        return found
 
     def clear(self) -> None:
         """Forget everything."""

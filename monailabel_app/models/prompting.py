@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-__all__ = ["SURE", "SlicePrompt", "decode", "decode_all", "mask_prompts", "simulate", "sparse_tokens"]
+__all__ = ["SURE", "Mask", "SlicePrompt", "mask_prompts", "simulate", "sparse_tokens"]
 
 Mask = npt.NDArray[np.bool_]
 
@@ -99,68 +99,6 @@ def mask_prompts(network: nn.Module, prompts: Sequence[SlicePrompt], before: Ten
                     one[row + down, column + right] = CLICKED if belongs else -CLICKED
     where = encoder.no_mask_embed.weight.device  # type: ignore[union-attr]
     return torch.from_numpy(drawn).to(where)  # type: ignore[arg-type]
-
-
-def decode(network: nn.Module, embeddings: Tensor, tokens: Tensor, before: Tensor | None = None) -> Tensor:
-    """SAM's single-mask path over a batch: one image and one prompt per row.
-
-    segment_anything's own decoder repeats every image for every prompt; here row k of the images
-    belongs to row k of the prompts.
-
-    Args:
-        network: the SAM.
-        embeddings: [n, dim, h, w] from the image encoder.
-        tokens: [n, tokens, dim].
-        before: [n, 4 h, 4 w], see :func:`mask_prompts`.
-
-    Returns:
-        Mask logits [n, 4 h, 4 w].
-    """
-    out, upscaled = _attend(network, embeddings, tokens, before)
-    decoder = network.mask_decoder
-    weights = decoder.output_hypernetworks_mlps[0](out[:, 1])  # type: ignore[union-attr, index, operator]
-    masks: Tensor = torch.einsum("nc,nchw->nhw", weights, upscaled)
-    return masks
-
-
-def decode_all(
-    network: nn.Module, embeddings: Tensor, tokens: Tensor, before: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """All masks that SAM offers, with the quality it predicts for them.
-
-    Args:
-        network: the SAM.
-        embeddings: [n, dim, h, w].
-        tokens: [n, tokens, dim].
-        before: [n, 4 h, 4 w], see :func:`mask_prompts`.
-
-    Returns:
-        Logits [n, 4, 4 h, 4 w] (the single mask, then the three for ambiguous prompts) and
-        predicted IoU [n, 4].
-    """
-    out, upscaled = _attend(network, embeddings, tokens, before)
-    decoder = network.mask_decoder
-    heads = decoder.output_hypernetworks_mlps  # type: ignore[union-attr]
-    weights = torch.stack([head(out[:, 1 + n]) for n, head in enumerate(heads)], dim=1)  # type: ignore[arg-type]
-    masks: Tensor = torch.einsum("nmc,nchw->nmhw", weights, upscaled)
-    scores: Tensor = decoder.iou_prediction_head(out[:, 0])  # type: ignore[union-attr, operator]
-    return masks, scores
-
-
-def _attend(network: nn.Module, embeddings: Tensor, tokens: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Output tokens [n, 5 + tokens, dim] and upscaled features [n, dim / 8, 4 h, 4 w]."""
-    decoder, prompts = network.mask_decoder, network.prompt_encoder
-    count, dim, rows, columns = embeddings.shape
-    fixed = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])  # type: ignore[union-attr, list-item]
-    queries = torch.cat([fixed.expand(count, -1, -1), tokens], dim=1)
-    if before is None:
-        dense = prompts.no_mask_embed.weight.reshape(1, -1, 1, 1)  # type: ignore[union-attr, operator]
-    else:
-        dense = prompts._embed_masks(before[:, None])  # type: ignore[union-attr, operator]
-    position = prompts.get_dense_pe().expand(count, -1, -1, -1)  # type: ignore[union-attr, operator]
-    out, image = decoder.transformer(embeddings + dense, position, queries)  # type: ignore[union-attr, operator]
-    grid = image.transpose(1, 2).reshape(count, dim, rows, columns)
-    return out, decoder.output_upscaling(grid)  # type: ignore[union-attr, operator]
 
 
 def simulate(mask: Mask, rng: np.random.Generator) -> SlicePrompt:

@@ -14,13 +14,17 @@ import torch
 from torch import Tensor
 
 from fed_backend.plan import LabelSchema, ModelSpec
-from monailabel_app.errors import GeometryError, LabelError, SiteError
+from monailabel_app.errors import LabelError, SiteError
 from monailabel_app.imaging.volume import Volume
 from monailabel_app.models.adapted import Adapted
-from monailabel_app.models.base import Cases, Labelmap, Progress, Prompts, no_progress
+from monailabel_app.models.base import Case, Cases, Labelmap, Progress, Prompts, no_progress
+from monailabel_app.models.decoding import decode
 from monailabel_app.models.embeddings import EmbeddingCache
+from monailabel_app.models.encoder import compact, encode_lower, encode_upper, first_adapted_block
+from monailabel_app.models.fused import fuse_decoder, fuse_encoder
 from monailabel_app.models.lora import adapt
-from monailabel_app.models.prompting import SlicePrompt, decode, mask_prompts, sparse_tokens
+from monailabel_app.models.placing import given_on, on_slices
+from monailabel_app.models.prompting import SlicePrompt, mask_prompts, sparse_tokens
 from monailabel_app.models.sam_build import load_base
 from monailabel_app.models.sam_training import SamObjective
 from monailabel_app.models.slices import Slices, examples_of
@@ -29,6 +33,9 @@ from monailabel_app.models.steps import may_mirror
 __all__ = ["SamSegmenter"]
 
 ENCODE_AT_ONCE = 8
+LOWER_LIMIT = 256 * 2**20
+"""Bytes of features below the adapted blocks that are kept: a version that is scored on the cases of another
+computes only the rest."""
 
 
 class SamSegmenter(Adapted):
@@ -42,6 +49,9 @@ class SamSegmenter(Adapted):
         identity = json.dumps({"spec": spec.model_dump(mode="json"), "weights": weights}, sort_keys=True)
         self.base_sha256 = hashlib.sha256(identity.encode()).hexdigest()
         self._adapter, self._defaults = adapt(self._network, spec, self._names)
+        fuse_encoder(self._network)
+        fuse_decoder(self._network)
+        self._lower = EmbeddingCache(LOWER_LIMIT)
         self._cache = EmbeddingCache()
 
     def adapter_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -71,7 +81,7 @@ class SamSegmenter(Adapted):
                 raise LabelError(
                     f"there is no label {one.label!r}", f"the labels of this site are {', '.join(self.labels)}"
                 )
-            for index, on_slice in _on_slices(one, slices).items():
+            for index, on_slice in on_slices(one, slices).items():
                 if one.label in by_slice.setdefault(index, {}):
                     raise SiteError(f"label {one.label!r} is prompted twice on one slice", "send one prompt per label")
                 by_slice[index][one.label] = on_slice
@@ -87,10 +97,18 @@ class SamSegmenter(Adapted):
 
     def objective(self, cases: Cases, *, batch_size: int, seed: int) -> SamObjective:
         values = [self.labels[name] for name in self._names]
+        examples = examples_of(cases, self._slices, values)
+        given = {
+            (id(example), index, self._names.index(label)): prompt
+            for example, case in zip(examples, cases, strict=True)
+            for (index, label), prompt in given_on(Case(*case).prompts, example.slices, self.labels).items()
+        }
         return SamObjective(
             self._network,
+            self._first_adapted,
             self._defaults,
-            examples_of(cases, self._slices, values),
+            examples,
+            given,
             batch_size=batch_size,
             mirror=may_mirror(self.labels),
             rng=np.random.default_rng(seed),
@@ -108,20 +126,26 @@ class SamSegmenter(Adapted):
     def _slices(self, volume: Volume) -> Slices:
         return Slices(volume, self.spec.image_size, colour=True, centred=False)
 
+    @property
+    def _first_adapted(self) -> int:
+        return first_adapted_block(self._adapter.parameters, len(self._network.image_encoder.blocks))  # type: ignore[union-attr, arg-type]
+
     def _embed(self, volume: Volume, slices: Slices, indices: list[int]) -> Tensor:
         """Encoder features [n, dim, h, w] of the given slices, from the cache where it has them."""
-        keys = [(volume.identity, index) for index in indices]
-        new = [index for key, index in zip(keys, indices, strict=True) if key not in self._cache]
-        if new:
-            shown = self._network.preprocess(slices.images(new) * 255)  # type: ignore[operator]
-            features: Tensor = self._network.image_encoder(shown)  # type: ignore[operator]
-            found = dict(zip(new, features, strict=True))
-        else:
-            found = {}
-        rows = [found[i] if i in found else self._cache.get(key) for key, i in zip(keys, indices, strict=True)]
-        for index, feature in found.items():
-            self._cache.put((volume.identity, index), feature)
-        return torch.stack(rows)
+        first = self._first_adapted
+
+        def lower(chosen: list[int]) -> Tensor:
+            shown = self._network.preprocess(slices.images(chosen) * 255)  # type: ignore[operator]
+            return encode_lower(self._network, shown, first)
+
+        def upper(chosen: list[int]) -> Tensor:
+            if not first:
+                return encode_upper(self._network, lower(chosen), first)
+            # rounded before their first use too: an answer must not depend on what is cached
+            below = self._lower.rows(f"{volume.identity} {first}", chosen, lambda new: compact(lower(new)))
+            return encode_upper(self._network, below.float(), first)
+
+        return self._cache.rows(volume.identity, indices, upper)
 
     def _prompted(self, embedding: Tensor, label: str, prompt: SlicePrompt) -> Tensor:
         return self._answer(embedding, [prompt], self._defaults[self._names.index(label)])
@@ -135,33 +159,3 @@ class SamSegmenter(Adapted):
         strength, best = slices.fit.expand(logits).max(dim=1)
         values = torch.tensor([self.labels[name] for name in names], dtype=torch.uint8)
         return torch.where(strength > 0, values[best], 0).numpy()
-
-
-def _on_slices(prompts: Prompts, slices: Slices) -> dict[int, SlicePrompt]:
-    """The prompts of one label, slice by slice, on the network's square.
-
-    Raises:
-        GeometryError: a voxel outside the volume, or a box across slices.
-        SiteError: neither point nor box.
-    """
-    points: dict[int, list[tuple[float, float, bool]]] = {}
-    boxes: dict[int, tuple[float, float, float, float]] = {}
-    for inside, voxels in ((True, prompts.foreground), (False, prompts.background)):
-        for i, j, k in voxels:
-            index, row, column = slices.stack.locate((int(i), int(j), int(k)))
-            points.setdefault(index, []).append((*slices.fit.point(row + 0.5, column + 0.5), inside))
-    if prompts.box is not None:
-        first = slices.stack.locate((int(prompts.box[0]), int(prompts.box[1]), int(prompts.box[2])))
-        last = slices.stack.locate((int(prompts.box[3]), int(prompts.box[4]), int(prompts.box[5])))
-        if first[0] != last[0]:
-            raise GeometryError(
-                f"the box {tuple(prompts.box)} runs across {abs(first[0] - last[0]) + 1} slices",
-                "draw the box on one slice; slices of this image are taken across its thickest axis",
-            )
-        rows, columns = sorted((first[1], last[1])), sorted((first[2], last[2]))
-        boxes[first[0]] = (*slices.fit.point(rows[0], columns[0]), *slices.fit.point(rows[1] + 1, columns[1] + 1))
-    if not points and not boxes:
-        raise SiteError(f"the prompts of label {prompts.label!r} are empty", "place a point or a box")
-    return {
-        index: SlicePrompt(tuple(points.get(index, ())), boxes.get(index)) for index in points.keys() | boxes.keys()
-    }

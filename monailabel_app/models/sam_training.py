@@ -1,14 +1,17 @@
 """The loss of one SAM training step: automatic masks on every slice, prompted masks on half of them.
 
-Prompted as it is used: first prompts, and corrections of the mask that the network gave before. A
-single first click is answered by the mask that a session would show, the best of three by predicted
-IoU. Without all this, fine-tuning costs clicks: the parts that answer them drift with the rest.
+Prompted as it is used: first prompts (the annotator's own where they were recorded), and corrections of the
+mask that the network gave before. A single first click is answered by the mask that a session would show, the
+best of three by predicted IoU. Without all this, fine-tuning costs clicks: the parts that answer them drift
+with the rest.
+
+A batch holds features of the base below the adapted blocks, which are the same for every model of one base.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,15 +21,21 @@ from torch.nn import functional as F
 from fed_backend.objectives.divergence import as_classes
 from monailabel_app.learning.base_prompts import corrected, first_prompt
 from monailabel_app.learning.losses import binary_loss
-from monailabel_app.models.prompting import SlicePrompt, decode_all, mask_prompts, sparse_tokens
-from monailabel_app.models.sampling import augmented
+from monailabel_app.models.decoding import decode_all
+from monailabel_app.models.encoder import encode_upper
+from monailabel_app.models.placing import moved
+from monailabel_app.models.prompting import Mask, SlicePrompt, mask_prompts, sparse_tokens
+from monailabel_app.models.sampling import balanced
 from monailabel_app.models.slices import Example
+from monailabel_app.models.views import View, Views
 
 __all__ = ["Requests", "SamBatch", "SamObjective"]
 
 PROMPTED_SHARE = 0.5
 """Share of the slices that are also segmented from simulated clicks and boxes, so that a model
 trained for automatic masks does not forget how to be prompted."""
+GIVEN_SHARE = 0.5
+"""Share of the prompted masks that take the annotator's own clicks and boxes, where there are any."""
 CORRECTED_SHARE = 0.6
 """Share of the steps in which the prompted masks are corrected, too."""
 CORRECTIONS = (0.4, 0.25, 0.2, 0.15)
@@ -52,10 +61,18 @@ class Requests:
 
 @dataclass(frozen=True)
 class SamBatch:
-    """Images as the encoder sees them, targets [b, 1 + labels, ...], and which masks to predict from what."""
+    """Slices, and which masks to predict from what.
 
-    images: Tensor
-    targets: Tensor
+    Attributes:
+        features: [b, h, w, dim] at the input of the first adapted block.
+        solid: [b, labels, size, size] bool, where each label covers most of a pixel.
+        shares: [b, labels, 4 h, 4 w], the share of every pixel of a mask that each label covers.
+        requests: the masks.
+    """
+
+    features: Tensor
+    solid: Tensor
+    shares: Tensor
     requests: tuple[Requests, ...]
 
     @property
@@ -74,8 +91,10 @@ class SamObjective:
 
     Args:
         network: a SAM with its adapter.
+        first: lowest block of its encoder that the adapter touches.
         defaults: default prompt [tokens, dim] of each label, in the order of the examples' values.
         examples: training cases.
+        given: (id of an example, slice, label) -> what an annotator gave there.
         batch_size: slices per step.
         mirror: whether left and right may be exchanged.
         rng: source of all randomness.
@@ -84,49 +103,76 @@ class SamObjective:
     def __init__(
         self,
         network: nn.Module,
+        first: int,
         defaults: Sequence[Tensor],
         examples: Sequence[Example],
+        given: Mapping[tuple[int, int, int], SlicePrompt],
         *,
         batch_size: int,
         mirror: bool,
         rng: np.random.Generator,
     ) -> None:
         self._network = network
+        self._first_adapted = first
         self._defaults = list(defaults)
         self._examples = examples
+        self._given = given
         self._batch_size = batch_size
-        self._mirror = mirror
         self._rng = rng
+        self._views = Views(network, first, mirror=mirror, rng=rng)
 
     def __call__(self) -> Tensor:
-        batch = self.draw()
-        return self.loss(self.logits(batch), batch)
+        batch, correct = self._begun()
+        embeddings = self._embed(batch.features)
+        if correct:
+            rows = list(range(len(batch.features)))
+            batch = self._with_corrections(batch, dict(zip(rows, embeddings.detach(), strict=True)))
+        return self.loss(self._masks(embeddings, batch), batch)
 
     def draw(self) -> SamBatch:
-        examples, images, targets = augmented(self._examples, self._batch_size, self._rng, mirror=self._mirror)
-        shown = self._network.preprocess(images.clamp(0, 1) * 255)  # type: ignore[operator]
-        first = self._first(targets, [example.unknown[1:] for example in examples])
-        if self._rng.random() >= CORRECTED_SHARE or not any(map(_prompted, first.prompts)):
-            return SamBatch(shown, targets, (first,))
-        return SamBatch(shown, targets, (first, self._corrected(shown, targets, first)))
+        batch, correct = self._begun()
+        if not correct:
+            return batch
+        (first,) = batch.requests
+        rows = sorted({row for row, prompt in zip(first.rows, first.prompts, strict=True) if _prompted(prompt)})
+        with torch.no_grad():
+            embeddings = self._embed(batch.features[rows])
+        return self._with_corrections(batch, dict(zip(rows, embeddings, strict=True)))
 
     def logits(self, batch: SamBatch) -> Tensor:
-        embeddings: Tensor = self._network.image_encoder(batch.images)  # type: ignore[operator]
-        return torch.cat([self._answer(embeddings[part.rows], part) for part in batch.requests])
+        return self._masks(self._embed(batch.features), batch)
 
     def loss(self, logits: Tensor, batch: SamBatch) -> Tensor:
-        return binary_loss(logits, self._shares(logits, batch))
+        return binary_loss(logits, self._shares(batch))
 
     def classes(self, logits: Tensor) -> Tensor:
         return as_classes(logits)
 
     def truth(self, logits: Tensor, batch: SamBatch) -> Tensor:
-        return (self._shares(logits, batch) > 0.5).long()
+        return (self._shares(batch) > 0.5).long()
 
-    def _shares(self, logits: Tensor, batch: SamBatch) -> Tensor:
+    def _begun(self) -> tuple[SamBatch, bool]:
+        """A batch of automatic masks and first prompts, and whether they shall be corrected."""
+        views = self._views.draw(balanced(self._examples, self._batch_size, self._rng))
+        first = self._first(views)
+        batch = SamBatch(
+            torch.stack([view.features.float() for view in views]),
+            torch.stack([view.solid for view in views]),
+            torch.stack([view.shares.float() for view in views]),
+            (first,),
+        )
+        return batch, self._rng.random() < CORRECTED_SHARE and any(map(_prompted, first.prompts))
+
+    def _embed(self, features: Tensor) -> Tensor:
+        """The encoder's output [b, dim, h, w] of this model."""
+        return encode_upper(self._network, features, self._first_adapted)
+
+    def _masks(self, embeddings: Tensor, batch: SamBatch) -> Tensor:
+        return torch.cat([self._answer(embeddings[part.rows], part) for part in batch.requests])
+
+    def _shares(self, batch: SamBatch) -> Tensor:
         """The share of every pixel of the masks that its label covers."""
-        truth = F.interpolate(batch.targets[batch.rows], size=logits.shape[-2:], mode="area")
-        return truth[torch.arange(len(batch.rows)), torch.tensor(batch.labels) + 1]
+        return batch.shares[batch.rows, batch.labels]
 
     def _answer(self, embeddings: Tensor, part: Requests) -> Tensor:
         """The masks [n, 4 h, 4 w] that a session would show."""
@@ -141,38 +187,53 @@ class SamObjective:
         ambiguous = torch.tensor([part.before is None and _single(prompt) for prompt in part.prompts])
         return masks[torch.arange(len(masks)), torch.where(ambiguous, best, 0)]
 
-    def _first(self, targets: Tensor, unknown: Sequence[Tensor]) -> Requests:
+    def _first(self, views: Sequence[View]) -> Requests:
         """Every automatic mask, and first prompts; none of a label that nobody annotated."""
         found = Requests([], [], [])
-        for row, target in enumerate(targets):
-            solid = (target[1:] > 0.5).numpy()
-            for label in (~unknown[row]).nonzero().flatten().tolist():
-                mask = solid[label]
+        for row, view in enumerate(views):
+            for label in (~view.example.unknown[1:]).nonzero().flatten().tolist():
+                mask = view.solid[label].numpy()
                 asked = [SlicePrompt()]
                 if mask.any() and self._rng.random() < PROMPTED_SHARE:
-                    asked.append(first_prompt(mask, self._rng))
+                    asked.append(self._own(view, label, mask) or first_prompt(mask, self._rng))
                 found.rows.extend([row] * len(asked))
                 found.prompts.extend(asked)
                 found.labels.extend([label] * len(asked))
         return found
 
+    def _own(self, view: View, label: int, mask: Mask) -> SlicePrompt | None:
+        """What the annotator gave there first, or first and then; ``None`` for a simulated prompt instead."""
+        given = self._given.get((id(view.example), view.index, label))
+        if given is None or self._rng.random() >= GIVEN_SHARE:
+            return None
+        own = moved(given, view.matrix, mask)
+        if own.points:
+            own = SlicePrompt(own.points[: int(self._rng.integers(1, len(own.points) + 1))], own.box)
+        return own if _prompted(own) else None
+
     @torch.no_grad()
-    def _corrected(self, images: Tensor, targets: Tensor, first: Requests) -> Requests:
-        """The prompted masks, as the network gives them now, with clicks where they are wrong."""
+    def _with_corrections(self, batch: SamBatch, embeddings: Mapping[int, Tensor]) -> SamBatch:
+        """The batch with its prompted masks, as the network gives them now, and clicks where they are wrong.
+
+        Args:
+            batch: automatic masks and first prompts.
+            embeddings: row -> encoder output [dim, h, w], of the rows that are prompted.
+        """
+        (first,) = batch.requests
         chosen = [n for n, prompt in enumerate(first.prompts) if _prompted(prompt)]
         rows, labels = [first.rows[n] for n in chosen], [first.labels[n] for n in chosen]
         part = Requests(rows, [first.prompts[n] for n in chosen], labels)
-        features = self._network.image_encoder(images[rows])  # type: ignore[operator]
-        masks = [(targets[row, 1 + label] > 0.5).numpy() for row, label in zip(rows, labels, strict=True)]
+        features = torch.stack([embeddings[row] for row in rows])
+        masks = batch.solid[rows, labels].numpy()
         for _ in range(1 + int(self._rng.choice(len(CORRECTIONS), p=CORRECTIONS))):
             before = self._answer(features, part)
-            shown = F.interpolate(before[:, None], size=targets.shape[-2:], mode="bilinear")[:, 0] > 0
+            shown = F.interpolate(before[:, None], size=masks.shape[1:], mode="bilinear")[:, 0] > 0
             prompts = [
                 corrected(seen, mask, prompt, self._rng)
                 for seen, mask, prompt in zip(shown.numpy(), masks, part.prompts, strict=True)
             ]
             part = Requests(rows, prompts, labels, before)
-        return part
+        return replace(batch, requests=(first, part))
 
 
 def _prompted(prompt: SlicePrompt) -> bool:

@@ -228,7 +228,7 @@ class Corrections:
         return path
 
     def load(self, correction: Correction) -> Case:
-        """Image and submitted mask of a correction, for training or evaluation.
+        """Image and submitted mask of a correction, and the prompts that led to it, for training or evaluation.
 
         Raises:
             ImageError: the image is gone, unreadable, or not the one that was corrected.
@@ -237,7 +237,8 @@ class Corrections:
         path = self._image(correction)
         image = read_volume(path)
         annotated = None if correction.annotated is None else frozenset(correction.annotated.values())
-        return Case(image, conform_mask(read_mask(self.mask(correction)), image), annotated)
+        mask = conform_mask(read_mask(self.mask(correction)), image)
+        return Case(image, mask, annotated, self._prompts.given(correction.id))
 
     def usable(self, corrections: Sequence[Correction]) -> Sequence[Correction]:
         """Those whose image is still the one that was corrected and whose mask is whole."""

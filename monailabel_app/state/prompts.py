@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from monailabel_app.models.base import Labelmap, Prompts
+from monailabel_app.models.base import GivenPrompts, Labelmap, Prompts
 from monailabel_app.state.database import Database
 from monailabel_app.state.files import utc_now, write_atomic
+from monailabel_app.state.given import stood_by
 
 __all__ = ["PromptStore", "Shown"]
 
@@ -105,6 +106,10 @@ class PromptStore:
         """Prompts that led to a correction, oldest first."""
         rows = self._database.rows("SELECT prompts FROM prompts WHERE correction = ? ORDER BY number", (correction,))
         return [prompt for row in rows for prompt in json.loads(row["prompts"])]
+
+    def given(self, correction: str) -> tuple[GivenPrompts, ...]:
+        """Prompts that led to a correction and were not taken back, to be trained on."""
+        return stood_by(self.of_correction(correction))
 
     def claim(self, case: str, correction: str) -> None:
         """Give the pending prompts of a case to a correction."""

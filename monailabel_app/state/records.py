@@ -16,13 +16,17 @@ Origin = Literal["base", "learning", "federation", "import"]
 
 
 class DataId(BaseModel):
-    """A correction that a version was trained on, by identifier and content."""
+    """A correction that a version was trained on, by identifier and content.
+
+    ``prompts_sha256`` is of the annotator's prompts that were trained on, empty where none were.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     correction: str
     image_sha256: str
     mask_sha256: str
+    prompts_sha256: str = ""
 
 
 class NewVersion(BaseModel):

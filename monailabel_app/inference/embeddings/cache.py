@@ -16,7 +16,7 @@ from torch import Tensor
 
 from monailabel_app.imaging.intensity import Window
 from monailabel_app.imaging.volume import Volume
-from monailabel_app.inference.embeddings.encoder import Pause, encode_lower, encode_upper
+from monailabel_app.inference.embeddings.encoder import encode_lower, encode_upper
 from monailabel_app.inference.embeddings.flights import Flight, Flights
 from monailabel_app.inference.embeddings.key import FeatureKey
 from monailabel_app.inference.embeddings.memory import MemoryStore
@@ -24,6 +24,7 @@ from monailabel_app.inference.embeddings.priority import Turns
 from monailabel_app.inference.embeddings.snapshot import Snapshot
 from monailabel_app.inference.planes import Plane
 from monailabel_app.models.device import sent
+from monailabel_app.models.encoder import Pause
 
 __all__ = ["FeatureCache", "Found", "SliceView", "Store"]
 

@@ -40,6 +40,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from monailabel_app.models.encoder import compact as compacted
 from monailabel_app.state.files import TEMPORARY, file_errors
 
 __all__ = ["DiskStore"]
@@ -121,7 +122,7 @@ class DiskStore:
         """
         path = self._path(image, digest)
         temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
-        parts = _encoded(_compact(features) if compact else features)
+        parts = _encoded(compacted(features) if compact else features)
         try:
             path.parent.mkdir(exist_ok=True, mode=0o700)
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -201,13 +202,6 @@ def _files(folder: Path) -> Iterator[tuple[float, tuple[str, str], int]]:
                     os.unlink(entry.path)
             elif entry.name.endswith(_SUFFIX):
                 yield status.st_mtime, (folder.name, entry.name.removesuffix(_SUFFIX)), status.st_size
-
-
-def _compact(features: Tensor) -> Tensor:
-    if features.dtype != torch.float32:
-        return features
-    small = features.half()
-    return small if torch.isfinite(small).all() else features
 
 
 def _encoded(features: Tensor) -> tuple[bytes, bytes]:

@@ -1,29 +1,23 @@
-"""SAM's image encoder in two parts: below the adapted blocks, and from there on.
+"""SAM's image encoder in two parts, on a snapshot: in its number type, on its device.
 
-The lower part depends on the base only. Between blocks the caller may let others go first.
+Between blocks the caller may let others go first.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from monailabel_app.inference.embeddings.snapshot import Snapshot
+from monailabel_app.models import encoder
 from monailabel_app.models.device import sent
+from monailabel_app.models.encoder import Pause, no_pause
 
-__all__ = ["Pause", "encode_lower", "encode_upper"]
-
-Pause = Callable[[], None]
-
-
-def _no_pause() -> None:
-    pass
+__all__ = ["encode_lower", "encode_upper"]
 
 
 @torch.inference_mode()
-def encode_lower(snapshot: Snapshot, image: Tensor, pause: Pause = _no_pause) -> Tensor:
+def encode_lower(snapshot: Snapshot, image: Tensor, pause: Pause = no_pause) -> Tensor:
     """Features at the input of the first adapted block.
 
     Args:
@@ -35,29 +29,15 @@ def encode_lower(snapshot: Snapshot, image: Tensor, pause: Pause = _no_pause) ->
         [1, h, w, dim] in the encoder's number type, on its device.
     """
     network = snapshot.network
-    encoder = network.image_encoder
     shown = network.preprocess(sent(image, snapshot.device) * 255)
     with snapshot.computing():
-        features: Tensor = encoder.patch_embed(shown.to(encoder.patch_embed.proj.weight.dtype))
-        if encoder.pos_embed is not None:
-            features = features + encoder.pos_embed
-        return _blocks(snapshot, features, range(snapshot.first_adapted), pause)
+        shown = shown.to(network.image_encoder.patch_embed.proj.weight.dtype)
+        return encoder.encode_lower(network, shown, snapshot.first_adapted, pause)
 
 
 @torch.inference_mode()
-def encode_upper(snapshot: Snapshot, lower: Tensor, pause: Pause = _no_pause) -> Tensor:
+def encode_upper(snapshot: Snapshot, lower: Tensor, pause: Pause = no_pause) -> Tensor:
     """The encoder's output [1, dim, h, w] float32 from :func:`encode_lower`'s."""
-    encoder = snapshot.network.image_encoder
-    depth = len(encoder.blocks)
     with snapshot.computing():
-        features = _blocks(snapshot, lower, range(snapshot.first_adapted, depth), pause)
-        out: Tensor = encoder.neck(features.permute(0, 3, 1, 2))
+        out = encoder.encode_upper(snapshot.network, lower, snapshot.first_adapted, pause)
     return out.float().contiguous()
-
-
-def _blocks(snapshot: Snapshot, features: Tensor, chosen: range, pause: Pause) -> Tensor:
-    blocks = snapshot.network.image_encoder.blocks
-    for number in chosen:
-        pause()
-        features = blocks[number](features)
-    return features

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["FeatureKey", "adapter_digest", "first_adapted_block"]
+__all__ = ["FeatureKey", "adapter_digest"]
 
 _BLOCK = re.compile(r"^image_encoder\.blocks\.(\d+)\.")
 _ENCODER = "image_encoder."
@@ -46,25 +46,6 @@ class FeatureKey:
     def digest(self) -> str:
         """Hex sha256 over all fields."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-
-
-def first_adapted_block(names: Mapping[str, Any], depth: int) -> int:
-    """The lowest encoder block that an adapter touches; ``depth`` where it touches none.
-
-    An adapted tensor of the encoder outside its blocks (patch or position embedding) counts as
-    block 0: nothing below it can be kept.
-
-    Args:
-        names: adapter tensors by canonical name.
-        depth: blocks of the encoder.
-    """
-    first = depth
-    for name in names:
-        if found := _BLOCK.match(name):
-            first = min(first, int(found.group(1)))
-        elif name.startswith(_ENCODER) and not name.startswith("image_encoder.neck"):
-            first = 0
-    return first
 
 
 def adapter_digest(tensors: Mapping[str, npt.NDArray[Any]], below: int | None = None) -> str:

@@ -19,8 +19,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from monailabel_app.inference.embeddings.fused import fuse_decoder, fuse_encoder
-from monailabel_app.inference.embeddings.key import adapter_digest, first_adapted_block
+from monailabel_app.inference.embeddings.key import adapter_digest
+from monailabel_app.models.encoder import first_adapted_block
+from monailabel_app.models.fused import plain_encoder
 from monailabel_app.models.sam import SamSegmenter
 
 __all__ = ["Snapshot", "take_snapshot"]
@@ -100,12 +101,10 @@ def take_snapshot(
     network, adapter, defaults = copy.deepcopy((original, segmenter.trainable, segmenter.defaults), kept)
     adapter.write(tensors)
     _merge_pairs(network)
-    fuse_decoder(network)
     network.requires_grad_(False).eval()
     if numeric == "bfloat16":
+        plain_encoder(network)
         network.image_encoder.to(torch.bfloat16)
-    else:
-        fuse_encoder(network)
     network.to(device)
     depth = len(network.image_encoder.blocks)
     names = {name: np.asarray(value) for name, value in tensors.items()}
@@ -115,7 +114,7 @@ def take_snapshot(
         defaults={label: tokens.detach().to(device) for label, tokens in defaults.items()},
         base=segmenter.base_sha256,
         image_size=segmenter.spec.image_size,
-        first_adapted=first_adapted_block(segmenter.adapter_shapes(), depth),
+        first_adapted=first_adapted_block(adapter.parameters, depth),
         encoder_digest=adapter_digest(names),
         numeric=numeric,
         device=torch.device(device),

@@ -13,7 +13,16 @@ from monailabel_app.learning.finetune import Finetuned
 from monailabel_app.learning.gate import hopeless, obvious, promising
 from monailabel_app.learning.jobs import Job
 from monailabel_app.learning.meter import Meter
-from monailabel_app.learning.recipe import REHEARSED, SMALLER, Rehearsal, between, learn_from, rehearse, with_steps
+from monailabel_app.learning.recipe import (
+    REHEARSED,
+    SMALLER,
+    Rehearsal,
+    between,
+    learn_from,
+    rehearse,
+    with_batch,
+    with_steps,
+)
 from monailabel_app.learning.rules import site_rule
 from monailabel_app.learning.schedule import learned_until
 from monailabel_app.learning.tasks.crossing import cross_validate, folds_of, unseen
@@ -80,7 +89,7 @@ class _Lesson:
 
 def learn(bench: Workbench, job: Job) -> tuple[dict[str, Any], str]:
     """Train on the corrections from the champion; the outcome serves if the gate lets it."""
-    training = bench.setup.training
+    training = with_batch(bench.setup.training, job.model)
     requested = job.params.get("seed")
     seed = int(requested) if requested is not None else mix_seed(training.seed, bench.setup.site_name)
     segmenter, store = bench.open(job.model)

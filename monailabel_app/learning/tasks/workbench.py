@@ -35,6 +35,7 @@ from monailabel_app.models.base import Case, Progress, Segmenter
 from monailabel_app.models.registry import build_segmenter
 from monailabel_app.state.corrections import Correction
 from monailabel_app.state.files import sha256_of
+from monailabel_app.state.given import digest_of
 from monailabel_app.state.site import SiteState
 from monailabel_app.state.versions import DataId, NewVersion, Origin, Version, VersionStore
 
@@ -175,7 +176,13 @@ class Workbench:
     ) -> Version:
         """Make trained tensors a version, with everything that led to them."""
         data = tuple(
-            DataId(correction=c.id, image_sha256=c.image_sha256, mask_sha256=c.mask_sha256) for c in corrections
+            DataId(
+                correction=c.id,
+                image_sha256=c.image_sha256,
+                mask_sha256=c.mask_sha256,
+                prompts_sha256=digest_of(self.state.prompts.given(c.id)) if segmenter.spec.name == "sam" else "",
+            )
+            for c in corrections
         )
         record = NewVersion(
             origin=origin,

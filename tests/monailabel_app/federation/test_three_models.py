@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from sites import LABELS, UNET, SiteOnDisk, payload, unet_plan
+from sites import LABELS, UNET, SiteOnDisk, payload, unet_plan, volume
 
 from fed_backend.errors import PlanError
 from fed_backend.methods.fedsm import GLOBAL, PERSONAL, SELECTOR, SELECTOR_STEPS, fedsm_layout
@@ -17,6 +17,7 @@ from fed_backend.plan import Plan
 from monailabel_app.federation.halves import half_of
 from monailabel_app.federation.routed import RoutedSegmenter
 from monailabel_app.imaging.files import read_volume
+from monailabel_app.imaging.volume import Volume
 from monailabel_app.inference.service import Inference
 from monailabel_app.models.adapter import BESIDE
 from monailabel_app.models.registry import build_segmenter
@@ -80,6 +81,27 @@ def test_each_model_goes_on_from_its_own_tensors(site: SiteOnDisk, sent: Tensors
     for name in apart:
         if name.startswith((GLOBAL, PERSONAL)):
             np.testing.assert_allclose(trained[name], apart[name], atol=0.2, err_msg=name)
+    assert trained[SELECTOR_STEPS].tolist() == [2.0], "the selector's optimiser goes on, too"
+
+
+@pytest.mark.parametrize(("better", "answers"), [("personal", "personal"), ("global", "global")])
+def test_the_threshold_follows_the_sites_validation_cases(sent: Tensors, better: str, answers: str) -> None:
+    """The selector is sure of this site; whether its personal model may answer, the validation cases decide."""
+    prefix = PERSONAL if better == "personal" else GLOBAL
+    name = next(iter(names()))
+    image, _ = volume("case")
+    cases = {"v1": Volume(image, np.diag([1.0, 1.0, 3.0, 1.0]))}
+    tensors = routing_to(sent, "north")
+
+    def score(model: Tensors) -> dict[str, float]:
+        return {"v1": 0.9 if np.array_equal(model[name], tensors[prefix + name]) else 0.5}
+
+    version = half_of(plan(), "north").version(tensors, cases, score)
+    routed = RoutedSegmenter(build_segmenter(UNET, LABELS))
+    routed.load_adapter(version)
+    routed.segment(cases["v1"])
+    assert routed.answer is not None
+    assert routed.answer.model == answers
 
 
 @pytest.mark.parametrize(("likeliest", "model"), [("north", "personal"), ("west", "global")])

@@ -182,6 +182,21 @@ def test_weight_zero_is_local_training_and_the_contrast_term_counts() -> None:
     assert any(not np.array_equal(taught.tensors[n], t) for n, t in other.tensors.items())
 
 
+def test_only_the_region_around_the_truth_is_compared() -> None:
+    near, far = met({"radius": 0}), met({"radius": 40})
+    assert any(not np.array_equal(near.tensors[n], t) for n, t in far.tensors.items())
+
+
+def test_the_visitor_learns_from_the_host_as_the_host_from_the_visitor() -> None:
+    """How far the contrast term moves either, beside how far the exchange moves it at all."""
+    for who in ("own", "visitor"):
+        chosen = {"own": 0.0, "mean": 0.0, "visitor": 0.0} | {who: 1.0}
+        alone, taught = (met({"weight": weight, "beta": 0}, scores=chosen) for weight in (0, 100))
+        assert alone.chosen == taught.chosen == who
+        moved = [np.abs(taught.tensors[name] - tensor).mean() for name, tensor in alone.tensors.items()]
+        assert np.mean(moved) > 1e-4, f"{who}: {np.mean(moved)}"
+
+
 @pytest.mark.parametrize("best", ["own", "mean", "visitor"])
 def test_the_best_on_the_validation_cases_stays(best: str) -> None:
     scores = {"own": 0.5, "mean": 0.5, "visitor": 0.5} | {best: 0.6}

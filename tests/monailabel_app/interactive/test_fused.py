@@ -8,7 +8,7 @@ import pytest
 import torch
 from segment_anything.modeling.transformer import TwoWayTransformer
 
-from monailabel_app.inference.embeddings.fused import fuse_decoder
+from monailabel_app.models.fused import fuse_decoder
 
 
 class Decoder(torch.nn.Module):

@@ -10,10 +10,11 @@ import torch
 
 from monailabel_app.errors import Cancelled, SiteError
 from monailabel_app.inference.embeddings.flights import Flight, Flights
-from monailabel_app.inference.embeddings.key import FeatureKey, adapter_digest, first_adapted_block
+from monailabel_app.inference.embeddings.key import FeatureKey, adapter_digest
 from monailabel_app.inference.embeddings.memory import MemoryStore
 from monailabel_app.inference.embeddings.prefetch import outwards
 from monailabel_app.inference.embeddings.priority import PATIENCE_S, Turns
+from monailabel_app.models.encoder import first_adapted_block
 
 WAIT_S = 10.0
 

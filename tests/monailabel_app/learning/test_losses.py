@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from monailabel_app.learning.augment import augment, intensity, move
+from monailabel_app.learning.augment import augment, intensity, move, moves, places_after
 from monailabel_app.learning.dice import dice
 from monailabel_app.learning.losses import annotated_logits, binary_loss, class_loss, soft_dice
 from monailabel_app.models.steps import may_mirror
@@ -115,8 +115,21 @@ def test_augmentation_is_seeded() -> None:
 
 def test_image_and_target_move_together() -> None:
     _, targets = batch(2)
-    moved, moved_targets = move(targets[:, 1:2], targets, np.random.default_rng(3), mirror=True)
+    theta = moves(len(targets), 2, np.random.default_rng(3), mirror=True)
+    moved, moved_targets = move(targets[:, 1:2], targets, theta)
     torch.testing.assert_close(moved[:, 0], moved_targets[:, 1])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_places_move_with_the_image(seed: int) -> None:
+    theta = moves(1, 2, np.random.default_rng(seed), mirror=True)
+    ((x, y),) = places_after(theta[0], np.array([[27.0, 38.0]]), 64)
+    spot = torch.zeros(1, 1, 64, 64)
+    spot[0, 0, 36:40, 25:29] = 1  # its middle is the corner that four pixels share
+    moved = move(spot, torch.cat([1 - spot, spot], 1), theta)[0][0, 0]
+    centres = torch.arange(64) + 0.5
+    middle = [float((moved.sum(axis) * centres).sum() / moved.sum()) for axis in (0, 1)]
+    assert middle == pytest.approx([x, y], abs=0.1)
 
 
 def test_sides_are_not_exchanged_where_labels_name_them() -> None:
@@ -126,7 +139,7 @@ def test_sides_are_not_exchanged_where_labels_name_them() -> None:
     ramp = torch.linspace(0, 1, 16).expand(8, 1, 16, 16).contiguous()
     targets = torch.cat([ramp, 1 - ramp], 1)
     for seed in range(5):
-        moved, _ = move(ramp, targets, np.random.default_rng(seed), mirror=False)
+        moved, _ = move(ramp, targets, moves(len(ramp), 2, np.random.default_rng(seed), mirror=False))
         assert (moved[:, 0, 8, 12] > moved[:, 0, 8, 4]).all()
 
 

@@ -9,7 +9,7 @@ from fed_backend.plan import ModelSpec, TrainingSpec
 from monailabel_app.errors import Cancelled
 from monailabel_app.imaging.volume import Volume
 from monailabel_app.learning.dice import dice
-from monailabel_app.learning.recipe import Rehearsal, learn_from, rehearse, with_steps
+from monailabel_app.learning.recipe import Rehearsal, learn_from, rehearse, with_batch, with_steps
 from monailabel_app.models.base import Labelmap, Segmenter
 from monailabel_app.models.registry import build_segmenter
 from monailabel_app.models.slices import Slices, examples_of
@@ -120,6 +120,12 @@ def test_equal_seeds_give_equal_tensors_and_cancelling_gives_the_champion_back(
 @pytest.mark.parametrize(("corrected", "steps"), [(1, 60), (2, 90), (4, 150), (7, 240), (100, 240)])
 def test_more_corrections_are_learned_longer_up_to_a_limit(corrected: int, steps: int) -> None:
     assert with_steps(TrainingSpec(steps=60), corrected).steps == steps
+
+
+@pytest.mark.parametrize(("model", "asked", "size"), [("unet", 8, 8), ("sam", 8, 4), ("sam", 2, 2)])
+def test_sam_takes_small_batches(model: str, asked: int, size: int) -> None:
+    training = TrainingSpec(batch_size=asked)
+    assert with_batch(training, model) == training.model_copy(update={"batch_size": size})
 
 
 def test_a_case_that_is_listed_often_is_held_once() -> None:

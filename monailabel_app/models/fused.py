@@ -1,6 +1,7 @@
 """Attention in one kernel instead of a product, a softmax and a product.
 
-The same numbers up to rounding; measured in docs/explanation/speed.md.
+The same numbers up to rounding; measured in docs/explanation/speed.md. A module changes its class and
+nothing else: names, parameters and adapters stay where they are.
 """
 
 from __future__ import annotations
@@ -8,25 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from segment_anything.modeling.image_encoder import get_rel_pos
-from segment_anything.modeling.transformer import Attention
+from segment_anything.modeling import image_encoder, transformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["FusedAttention", "FusedImageAttention", "fuse_decoder", "fuse_encoder"]
+__all__ = ["FusedAttention", "FusedImageAttention", "fuse_decoder", "fuse_encoder", "plain_encoder"]
 
 
-class FusedAttention(nn.Module):
-    """segment_anything's decoder attention over PyTorch's fused kernel.
-
-    Args:
-        plain: the module whose projections are used, not copied.
-    """
-
-    def __init__(self, plain: Any) -> None:
-        super().__init__()
-        self.num_heads: int = plain.num_heads
-        self.q_proj, self.k_proj, self.v_proj, self.out_proj = plain.q_proj, plain.k_proj, plain.v_proj, plain.out_proj
+class FusedAttention(transformer.Attention):  # type: ignore[misc]
+    """segment_anything's decoder attention over PyTorch's fused kernel."""
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """[n, queries, dim], [n, keys, dim], [n, keys, dim] -> [n, queries, dim]."""
@@ -40,6 +31,9 @@ class FusedAttention(nn.Module):
 
 
 def _fused(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    if query.requires_grad:  # the way back through the kernel takes longer than what it saves for few queries
+        mixed: Tensor = (query * query.shape[-1] ** -0.5 @ key.transpose(-1, -2)).softmax(dim=-1) @ value
+        return mixed
     return F.scaled_dot_product_attention(query, key, value)
 
 
@@ -55,19 +49,8 @@ def _few_keys(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return mixed.transpose(-1, -2)
 
 
-class FusedImageAttention(nn.Module):
-    """segment_anything's encoder attention over the fused kernel; relative positions become its mask.
-
-    Args:
-        plain: the module whose parameters are used, not copied.
-    """
-
-    def __init__(self, plain: Any) -> None:
-        super().__init__()
-        self.num_heads: int = plain.num_heads
-        self.scale: float = plain.scale
-        self.qkv, self.proj = plain.qkv, plain.proj
-        self.positions = (plain.rel_pos_h, plain.rel_pos_w) if plain.use_rel_pos else None
+class FusedImageAttention(image_encoder.Attention):  # type: ignore[misc]
+    """segment_anything's encoder attention over the fused kernel; relative positions become its mask."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[n, rows, columns, dim] -> the same shape."""
@@ -75,10 +58,11 @@ class FusedImageAttention(nn.Module):
         parts = self.qkv(x).reshape(batch, rows * columns, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         query, key, value = parts.unbind(0)
         mask = None
-        if self.positions is not None:
+        if self.use_rel_pos:
             grid = query.reshape(batch, self.num_heads, rows, columns, -1)
-            along = torch.einsum("bnhwc,hkc->bnhwk", grid, get_rel_pos(rows, rows, self.positions[0]))
-            across = torch.einsum("bnhwc,wkc->bnhwk", grid, get_rel_pos(columns, columns, self.positions[1]))
+            relative = image_encoder.get_rel_pos
+            along = torch.einsum("bnhwc,hkc->bnhwk", grid, relative(rows, rows, self.rel_pos_h))
+            across = torch.einsum("bnhwc,wkc->bnhwk", grid, relative(columns, columns, self.rel_pos_w))
             tokens = rows * columns
             mask = (along[..., :, None] + across[..., None, :]).reshape(batch, self.num_heads, tokens, tokens)
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=self.scale)
@@ -87,15 +71,20 @@ class FusedImageAttention(nn.Module):
 
 
 def fuse_encoder(network: Any) -> None:
-    """Replace the attention modules of a SAM's image encoder, in place; only quicker in float32."""
+    """Let a SAM's image encoder attend over the fused kernel; only quicker in float32."""
     for block in network.image_encoder.blocks:
-        block.attn = FusedImageAttention(block.attn)
+        block.attn.__class__ = FusedImageAttention
+
+
+def plain_encoder(network: Any) -> None:
+    """Undo :func:`fuse_encoder`."""
+    for block in network.image_encoder.blocks:
+        block.attn.__class__ = image_encoder.Attention
 
 
 def fuse_decoder(network: Any) -> None:
-    """Replace the attention modules of a SAM's mask decoder, in place."""
+    """Let a SAM's mask decoder attend over the fused kernel."""
     decoder: nn.Module = network.mask_decoder
-    for name, module in list(decoder.named_modules()):
-        if isinstance(module, Attention):
-            parent, _, child = name.rpartition(".")
-            setattr(decoder.get_submodule(parent), child, FusedAttention(module))
+    for module in decoder.modules():
+        if isinstance(module, transformer.Attention):
+            module.__class__ = FusedAttention
