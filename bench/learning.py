@@ -37,7 +37,16 @@ from bench.precision import PRECISIONS, compute_in
 from fed_backend.payload import Tensors
 from fed_backend.plan import ModelSpec, TrainingSpec
 from monailabel_app.learning.evaluate import evaluate
-from monailabel_app.learning.recipe import REHEARSED, SMALLER, Rehearsal, between, learn_from, rehearse, with_steps
+from monailabel_app.learning.recipe import (
+    REHEARSED,
+    SMALLER,
+    Rehearsal,
+    between,
+    learn_from,
+    rehearse,
+    with_batch,
+    with_steps,
+)
 from monailabel_app.models.base import Segmenter
 from monailabel_app.models.registry import build_segmenter, default_spec
 
@@ -152,7 +161,7 @@ class Bench:
         pairs = [(case.volume, case.mask) for case in cell.corrected]
         uncorrected = {case.name: case.volume for case in cell.uncorrected[:REHEARSED]}
         rehearsal = rehearse(self.segmenter, base, pairs, uncorrected, trained=True)
-        training = with_steps(OURS, cell.k)
+        training = with_steps(with_batch(OURS, self.model), cell.k)
         whole = Rehearsal(rehearsal.cases, rehearsal.images, rehearsal.trust)
         tuned = self.fit(base, cell.corrected, whole, training, cell.seed)
         ours = between(base, tuned, rehearsal.keep) if rehearsal.keep else tuned
@@ -234,7 +243,8 @@ def run_cell(bench: Bench, cell: Cell) -> None:
     key = {"setting": cell.setting, "model": NAMES[bench.model], "site": cell.site, "seed": cell.seed}
     if any(row["k"] == cell.k and key.items() <= row.items() for row in _record()["curve"]):
         return
-    rows = [{**key, **row, "dice": round(row["dice"], 4)} for row in bench.run(cell)]
+    told = {**key, "precision": bench.precision}
+    rows = [{**told, **row, "dice": round(row["dice"], 4)} for row in bench.run(cell)]
     with FileLock(RESULTS.with_suffix(".lock")):
         record = _record()
         have = {(row["method"], row["k"]) for row in record["curve"] if key.items() <= row.items()}

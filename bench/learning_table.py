@@ -92,6 +92,8 @@ def table(record: dict[str, Any]) -> str:
         )
     shares = ", ".join(f"{name} {share:.0%}" for name, share in record["below_base"].items())
     lines += ["", f"Cells below k = 0 by more than {TOLERANCE}: {shares}."]
+    precisions = sorted({row["precision"] for row in rows if row["k"]})
+    lines += ["", f"Networks computed in {' and '.join(precisions)}; weights, optimiser and losses are float32."]
     if record["kept_by_gate"]:
         kept = ", ".join(f"{name} {share:.0%}" for name, share in record["kept_by_gate"].items())
         lines += ["", f"Of the best ungated method's gain at k = 4 the gate keeps: {kept}."]
