@@ -161,7 +161,7 @@ class Bench:
         pairs = [(case.volume, case.mask) for case in cell.corrected]
         uncorrected = {case.name: case.volume for case in cell.uncorrected[:REHEARSED]}
         rehearsal = rehearse(self.segmenter, base, pairs, uncorrected, trained=True)
-        training = with_steps(with_batch(OURS, self.model), cell.k)
+        training = with_steps(with_batch(OURS, self.model), cell.k, self.model, rehearsal)
         whole = Rehearsal(rehearsal.cases, rehearsal.images, rehearsal.trust)
         tuned = self.fit(base, cell.corrected, whole, training, cell.seed)
         ours = between(base, tuned, rehearsal.keep) if rehearsal.keep else tuned

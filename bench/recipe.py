@@ -49,7 +49,7 @@ def rows_of(bench: Bench, cell: Cell) -> Iterator[Row]:
     assert rehearsal.trust is not None
     ways = {"always": rehearsal, **({"never": Rehearsal(trust=rehearsal.trust)} if rehearsal.trust < TRUST else {})}
     for way, kept in ways.items():
-        training = with_steps(OURS, cell.k)
+        training = with_steps(OURS, cell.k, bench.model, kept)
         tuned = learn_from(bench.segmenter, base, pairs, replace(kept, keep=0.0), training, seed=cell.seed).tensors
         change = {str(keep): bench.dice(_mixed(base, tuned, keep), others) - before for keep in KEPT}
         yield {

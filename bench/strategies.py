@@ -50,7 +50,7 @@ def dice_of(bench: Bench, cell: Cell, chosen: Sequence[str]) -> float:
     pairs = [(case.volume, case.mask) for case in corrected]
     base = bench.base(cell.site)
     rehearsal = rehearse(bench.segmenter, base, pairs, {case.name: case.volume for case in rest}, trained=True)
-    training = with_steps(OURS, len(corrected))
+    training = with_steps(OURS, len(corrected), bench.model, rehearsal)
     learned = learn_from(bench.segmenter, base, pairs, rehearsal, training, seed=cell.seed)
     return bench.dice(learned.tensors, cell.test)
 

@@ -58,6 +58,12 @@ SMALLER = 0.75
 SAM_BATCH = 4
 """Slices of a training step of SAM at most: half as long as with 8, at equal Dice (docs/explanation/learning.md)."""
 
+FURTHER = 0.5
+"""For each further correction training takes so many of its basic steps more."""
+
+SAM_KEPT_FURTHER = 0.1
+"""The same for a SAM whose champion is worth keeping."""
+
 LONGEST = 4
 """However many corrections there are, training takes at most so many times its basic steps."""
 
@@ -83,12 +89,14 @@ class Rehearsal:
         return {"images": list(self.images), "trust": self.trust, "keep": self.keep}
 
 
-def with_steps(training: TrainingSpec, corrected: int) -> TrainingSpec:
-    """The training for so many corrected cases: its own steps for one, half as many more for each further.
+def with_steps(training: TrainingSpec, corrected: int, model: str, rehearsal: Rehearsal) -> TrainingSpec:
+    """The training of a model (``unet``, ``sam``) for so many corrected cases: its own steps for one, more for more.
 
-    One patient is learned by heart soon; more of them bear, and need, longer training.
+    One patient is learned by heart soon; more of them bear, and need, longer training. A SAM that is kept needs
+    little of that (docs/explanation/learning.md).
     """
-    factor = min(LONGEST, 1 + (corrected - 1) / 2)
+    further = SAM_KEPT_FURTHER if model == "sam" and rehearsal.keep else FURTHER
+    factor = min(LONGEST, 1 + further * (corrected - 1))
     return training.model_copy(update={"steps": round(training.steps * factor)})
 
 

@@ -96,14 +96,16 @@ def learn(bench: Workbench, job: Job) -> tuple[dict[str, Any], str]:
     champion = store.champion()
     reached = bench.state.corrections.count()
     corrections, left_out = bench.training_cases()
-    steps = job.params.get("steps")
-    training = with_steps(training, len(corrections)) if steps is None else training.model_copy(update={"steps": steps})
-    folds = _folds(bench, store, champion, corrections)
-    meter = bench.meter(job, training.steps, judge=True, folds=len(folds))
-    progress = meter.phase("train", "running", f"training on {len(corrections)} corrected case(s)")
     start = store.load(champion)
     trained = store.get(champion).origin != "base"
     rehearsal = rehearse(segmenter, start, bench.load(corrections), bench.uncorrected(REHEARSED), trained=trained)
+    if (steps := job.params.get("steps")) is not None:
+        training = training.model_copy(update={"steps": steps})
+    else:
+        training = with_steps(training, len(corrections), job.model, rehearsal)
+    folds = _folds(bench, store, champion, corrections)
+    meter = bench.meter(job, training.steps, judge=True, folds=len(folds))
+    progress = meter.phase("train", "running", f"training on {len(corrections)} corrected case(s)")
     lesson = _Lesson(bench, segmenter, store, champion, start, corrections, rehearsal, training, seed)
     done = lesson.fit(corrections, progress, meter.losses)
     figures = bench.figures(job, done)

@@ -117,9 +117,14 @@ def test_equal_seeds_give_equal_tensors_and_cancelling_gives_the_champion_back(
     assert all(np.array_equal(segmenter.adapter()[name], champion[name]) for name in champion)
 
 
-@pytest.mark.parametrize(("corrected", "steps"), [(1, 60), (2, 90), (4, 150), (7, 240), (100, 240)])
-def test_more_corrections_are_learned_longer_up_to_a_limit(corrected: int, steps: int) -> None:
-    assert with_steps(TrainingSpec(steps=60), corrected).steps == steps
+@pytest.mark.parametrize(
+    ("corrected", "steps", "of_kept_sam"), [(1, 60, 60), (2, 90, 66), (4, 150, 78), (100, 240, 240)]
+)
+def test_more_corrections_are_learned_longer_up_to_a_limit(corrected: int, steps: int, of_kept_sam: int) -> None:
+    kept, basic = Rehearsal(keep=0.5), TrainingSpec(steps=60)
+    assert with_steps(basic, corrected, "unet", kept).steps == steps
+    assert with_steps(basic, corrected, "sam", Rehearsal()).steps == steps
+    assert with_steps(basic, corrected, "sam", kept).steps == of_kept_sam
 
 
 @pytest.mark.parametrize(("model", "asked", "size"), [("unet", 8, 8), ("sam", 8, 4), ("sam", 2, 2)])
