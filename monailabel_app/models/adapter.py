@@ -42,7 +42,7 @@ class Adapter:
 
     def add_private(self, parameters: Mapping[str, torch.Tensor]) -> None:
         """Further tensors, which never leave their site; their values now are their initial ones."""
-        self.private |= {name: p.detach().numpy().astype(np.float32, copy=True) for name, p in parameters.items()}
+        self.private |= {name: _copy(parameter) for name, parameter in parameters.items()}
         self.parameters |= parameters
 
     @contextmanager
@@ -57,7 +57,7 @@ class Adapter:
 
     def read(self) -> Tensors:
         """A float32 copy of every tensor."""
-        return {name: p.detach().numpy().astype(np.float32, copy=True) for name, p in self.parameters.items()}
+        return {name: _copy(parameter) for name, parameter in self.parameters.items()}
 
     def write(self, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
         """Replace the named tensors; all are checked before the first is touched.
@@ -90,6 +90,11 @@ class Adapter:
         with torch.no_grad():
             for name, tensor in checked.items():
                 self.parameters[name].copy_(tensor)
+
+
+def _copy(parameter: torch.Tensor) -> npt.NDArray[np.float32]:
+    """Float32, in C order whatever the network's memory format is: safetensors writes a numpy array as it lies."""
+    return parameter.detach().numpy().astype(np.float32, order="C", copy=True)
 
 
 def normal_like(parameter: torch.Tensor, std: float, rng: np.random.Generator) -> torch.Tensor:

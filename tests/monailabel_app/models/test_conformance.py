@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load, save
 
 from fed_backend.plan import ModelSpec, TrainingSpec
 from monailabel_app.errors import AdapterError, Cancelled, Conflict
@@ -45,6 +46,15 @@ def test_adapter_round_trip(segmenter: Segmenter) -> None:
     first = next(iter(shapes))
     segmenter.load_adapter({first: before[first]})
     assert same(segmenter.adapter(), changed | {first: before[first]})
+
+
+def test_adapter_is_stored_as_it_is_whatever_the_memory_format(segmenter: Segmenter, spec: ModelSpec) -> None:
+    before = segmenter.adapter()
+    segmenter.network.to(memory_format=torch.channels_last_3d if spec.spatial_dims == 3 else torch.channels_last)
+    try:
+        assert same(load(save(segmenter.adapter())), before)
+    finally:
+        segmenter.network.to(memory_format=torch.contiguous_format)
 
 
 def test_adapter_is_a_copy(segmenter: Segmenter) -> None:
