@@ -56,7 +56,7 @@ SMALLER = 0.75
 """The same in a second, smaller step, which is tried where the first one is better on average but not safe."""
 
 SAM_BATCH = 4
-"""Slices of a training step of SAM at most: half as long as with 8, at equal Dice (docs/explanation/learning.md)."""
+"""Slices of a training step of SAM at most; it takes half as long as one of 8."""
 
 FURTHER = 0.5
 """For each further correction training takes so many of its basic steps more."""

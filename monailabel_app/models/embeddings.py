@@ -1,26 +1,37 @@
-"""Features of the slices seen last, so that what was computed for a slice is not computed again."""
+"""What was computed last for slices, so that it is not computed again."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-__all__ = ["EmbeddingCache"]
+__all__ = ["EmbeddingCache", "Recent"]
 
 
-class EmbeddingCache:
-    """Least recently used features by (volume identity, slice), bounded in bytes.
+class _Sized(Protocol):
+    @property
+    def nbytes(self) -> int: ...
 
-    The owner clears it whenever what its features depend on changes.
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V", bound=_Sized)
+
+
+class Recent(Generic[K, V]):
+    """The most recently used values, bounded in bytes; at least one is kept.
+
+    Args:
+        limit: bytes.
     """
 
-    def __init__(self, limit: int = 128 * 2**20) -> None:
+    def __init__(self, limit: int) -> None:
         self._limit = limit
         self._bytes = 0
-        self._entries: OrderedDict[tuple[str, int], Tensor] = OrderedDict()
+        self._entries: OrderedDict[K, V] = OrderedDict()
 
     def __contains__(self, key: object) -> bool:
         return key in self._entries
@@ -28,19 +39,38 @@ class EmbeddingCache:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def get(self, key: tuple[str, int]) -> Tensor:
-        """The features under ``key``, now the most recently used."""
+    def get(self, key: K) -> V:
+        """The value under ``key``, now the most recently used."""
         self._entries.move_to_end(key)
         return self._entries[key]
 
-    def put(self, key: tuple[str, int], features: Tensor) -> None:
-        """Keep features, dropping the ones used longest ago when the limit is passed."""
+    def put(self, key: K, value: V) -> None:
+        """Keep a value, dropping the ones used longest ago when the limit is passed."""
         if key in self._entries:
             self._bytes -= self._entries.pop(key).nbytes
-        self._entries[key] = features.clone()  # a row of a batch would keep the whole batch alive
-        self._bytes += features.nbytes
+        self._entries[key] = value
+        self._bytes += value.nbytes
         while self._bytes > self._limit and len(self._entries) > 1:
             self._bytes -= self._entries.popitem(last=False)[1].nbytes
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries.clear()
+        self._bytes = 0
+
+
+class EmbeddingCache(Recent[tuple[str, int], Tensor]):
+    """Features by (volume identity, slice).
+
+    The owner clears it whenever what its features depend on changes.
+    """
+
+    def __init__(self, limit: int = 128 * 2**20) -> None:
+        super().__init__(limit)
+
+    def put(self, key: tuple[str, int], value: Tensor) -> None:
+        """Keep features of a slice."""
+        super().put(key, value.clone())  # a row of a batch would keep the whole batch alive
 
     def rows(self, image: str, indices: list[int], compute: Callable[[list[int]], Tensor]) -> Tensor:
         """Features [n, ...] of slices of an image; where one is not there, all are computed, together, and kept.
@@ -59,8 +89,3 @@ class EmbeddingCache:
         for index, features in zip(indices, found, strict=True):
             self.put((image, index), features)
         return found
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._entries.clear()
-        self._bytes = 0

@@ -6,7 +6,6 @@ made and encoded when it is first drawn; a training step then computes the adapt
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from monailabel_app.learning.augment import Matrices, intensity, move, moves
+from monailabel_app.models.embeddings import Recent
 from monailabel_app.models.encoder import compact, encode_lower
 from monailabel_app.models.slices import Example
 
@@ -70,9 +70,7 @@ class Views:
         self._first = first
         self._mirror = mirror
         self._rng = rng
-        self._limit = limit
-        self._kept: OrderedDict[tuple[int, int, int], View] = OrderedDict()
-        self._bytes = 0
+        self._kept = Recent[tuple[int, int, int], View](limit)
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -85,9 +83,9 @@ class Views:
         keys = [(id(example), index, int(n)) for (example, index), n in zip(slices, numbers, strict=True)]
         new = {key: one for key, one in zip(keys, slices, strict=True) if key not in self._kept}
         drawn = dict(zip(new, self._made(list(new.values())), strict=True)) if new else {}
-        views = [drawn[key] if key in drawn else self._kept[key] for key in keys]
-        for key, view in zip(keys, views, strict=True):
-            self._keep(key, view)
+        views = [drawn[key] if key in drawn else self._kept.get(key) for key in keys]
+        for key, view in drawn.items():
+            self._kept.put(key, view)
         return views
 
     @torch.no_grad()
@@ -105,12 +103,3 @@ class Views:
             View(example, index, theta[n], compact(features[n].clone()), solid[n].clone(), shares[n].clone())
             for n, (example, index) in enumerate(slices)
         ]
-
-    def _keep(self, key: tuple[int, int, int], view: View) -> None:
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return
-        self._kept[key] = view
-        self._bytes += view.nbytes
-        while self._bytes > self._limit and len(self._kept) > 1:
-            self._bytes -= self._kept.popitem(last=False)[1].nbytes
