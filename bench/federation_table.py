@@ -86,7 +86,7 @@ def table(rows: Sequence[Row]) -> list[str]:
     sites = scores.sites
     unseen, left = (any(row["part"] == part for row in rows) for part in ("unseen", "left-out"))
     heads = [*sites, "mean", "worst", *(["unseen"] if unseen else []), *(["left out"] if left else [])]
-    heads += ["below alone", "joined", "MB/site", "MB", "s", "seeds"]
+    heads += ["below alone", "joined", "joined, below", "MB/site", "MB", "s", "seeds"]
     lines = ["| method | " + " | ".join(heads) + " |", "|---" + "|---:" * len(heads) + "|"]
     for method, name in {**NAMES, **ABLATIONS}.items():
         found = scores.of(method)
@@ -122,14 +122,14 @@ class Table:
         }
 
     def against_alone(self, method: str) -> list[str]:
-        """Share of (site, seed) cells below the site's own model by more than the tolerance; mean once joined."""
+        """(site, seed) cells below the site's own model by more than the tolerance; once joined: mean, such cells."""
         alone, found = self.of("local-only"), self.of(method)
         common = found.keys() & alone.keys()
         if not common or method == "local-only":
-            return ["", ""]
-        below = sum(found[cell] < alone[cell] - TOLERANCE for cell in common)
+            return ["", "", ""]
         joined = kept(self, method)
-        return [f"{below} of {len(common)}", f"{fmean(joined.values()):.3f}" if joined else ""]
+        once = [f"{fmean(joined.values()):.3f}", _below(joined, alone)] if joined else ["", ""]
+        return [_below(found, alone), *once]
 
     def costs(self, method: str) -> list[str]:
         """Megabytes per site and in all, seconds, number of seeds; means over seeds."""
@@ -147,6 +147,11 @@ def kept(scores: Table, method: str) -> dict[Cell, float]:
     before, after = scores.of("local-only", "val"), scores.of(method, "val")
     cells = alone.keys() & found.keys() & before.keys() & after.keys()
     return {cell: found[cell] if after[cell] > before[cell] else alone[cell] for cell in sorted(cells)}
+
+
+def _below(found: dict[Cell, float], alone: dict[Cell, float]) -> str:
+    common = found.keys() & alone.keys()
+    return f"{sum(found[cell] < alone[cell] - TOLERANCE for cell in common)} of {len(common)}"
 
 
 def _mean(found: dict[Cell, float]) -> str:

@@ -50,6 +50,11 @@ class Meter:
         self._written = float("-inf")
         self.losses: list[float] = []
 
+    def expect(self, phases: Mapping[str, float]) -> None:
+        """Phases to come take so many seconds, as is known by now."""
+        self._expected.update(phases)
+        self._total = sum(self._expected.values()) or 1.0
+
     def phase(self, name: str, state: JobState, message: str) -> Progress:
         """Enter a phase; the callback takes its share and raises ``Cancelled`` when asked to stop."""
         names = list(self._expected)

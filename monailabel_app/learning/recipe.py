@@ -108,7 +108,13 @@ def with_batch(training: TrainingSpec, model: str) -> TrainingSpec:
 
 
 def rehearse(
-    segmenter: Segmenter, champion: Tensors, corrected: Cases, uncorrected: Mapping[str, Volume], *, trained: bool
+    segmenter: Segmenter,
+    champion: Tensors,
+    corrected: Cases,
+    uncorrected: Mapping[str, Volume],
+    *,
+    trained: bool,
+    progress: Progress = no_progress,
 ) -> Rehearsal:
     """Find out what of the champion to keep, and let it segment what nobody corrected.
 
@@ -118,14 +124,23 @@ def rehearse(
         corrected: the cases to learn from, which say whether it is worth it.
         uncorrected: digest -> image, none of which is kept for validation or testing.
         trained: whether the champion ever learned anything, or is what a site starts with.
+        progress: called after each case.
+
+    Raises:
+        Cancelled: from ``progress``.
     """
     segmenter.load_adapter(champion)
-    scores = evaluate(segmenter, [(str(n), case) for n, case in enumerate(corrected)])
+    asked = len(corrected) / (len(corrected) + len(uncorrected))
+    named = [(str(n), case) for n, case in enumerate(corrected)]
+    scores = evaluate(segmenter, named, lambda share: progress(asked * share))
     trust = fmean(fmean(labels.values()) for labels in scores.values())
     if trust < TRUST and (not trained or len(corrected) >= WITNESSES):
         return Rehearsal(trust=trust)
-    cases = tuple((volume, segmenter.segment(volume)) for volume in uncorrected.values())
-    return Rehearsal(cases, tuple(uncorrected), trust, KEEP)
+    cases: list[tuple[Volume, Labelmap]] = []
+    for volume in uncorrected.values():
+        cases.append((volume, segmenter.segment(volume)))
+        progress(asked + (1 - asked) * len(cases) / len(uncorrected))
+    return Rehearsal(tuple(cases), tuple(uncorrected), trust, KEEP)
 
 
 def learn_from(

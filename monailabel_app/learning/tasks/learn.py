@@ -14,6 +14,7 @@ from monailabel_app.learning.gate import hopeless, obvious, promising
 from monailabel_app.learning.jobs import Job
 from monailabel_app.learning.meter import Meter
 from monailabel_app.learning.recipe import (
+    KEEP,
     REHEARSED,
     SMALLER,
     Rehearsal,
@@ -98,13 +99,18 @@ def learn(bench: Workbench, job: Job) -> tuple[dict[str, Any], str]:
     corrections, left_out = bench.training_cases()
     start = store.load(champion)
     trained = store.get(champion).origin != "base"
-    rehearsal = rehearse(segmenter, start, bench.load(corrections), bench.uncorrected(REHEARSED), trained=trained)
-    if (steps := job.params.get("steps")) is not None:
-        training = training.model_copy(update={"steps": steps})
-    else:
-        training = with_steps(training, len(corrections), job.model, rehearsal)
     folds = _folds(bench, store, champion, corrections)
-    meter = bench.meter(job, training.steps, judge=True, folds=len(folds))
+    uncorrected = bench.uncorrected(REHEARSED)
+    asked = len(corrections) + len(uncorrected)
+    # How many steps there will be depends on what the champion is found to be worth; most are kept.
+    kept = _for_steps(training, job, corrections, Rehearsal(keep=KEEP))
+    meter = bench.meter(job, kept.steps, judge=True, folds=len(folds), rehearsed=asked)
+    progress = meter.phase("rehearse", "running", f"asking the version in use about {asked} case(s)")
+    rehearsal = rehearse(segmenter, start, bench.load(corrections), uncorrected, trained=trained, progress=progress)
+    training = _for_steps(training, job, corrections, rehearsal)
+    meter.expect({"train": bench.training_time(job, training.steps)})
+    if folds:
+        meter.expect({"cross": bench.training_time(job, training.steps * len(folds))})
     progress = meter.phase("train", "running", f"training on {len(corrections)} corrected case(s)")
     lesson = _Lesson(bench, segmenter, store, champion, start, corrections, rehearsal, training, seed)
     done = lesson.fit(corrections, progress, meter.losses)
@@ -120,6 +126,15 @@ def learn(bench: Workbench, job: Job) -> tuple[dict[str, Any], str]:
         notes.append(f"{left_out} corrected case(s) were left out: image missing or changed.")
     learned_until(bench.state, job.model, reached)
     return judgement(version.id, judged.decision), " ".join([judged.decision.reason, *notes])
+
+
+def _for_steps(
+    training: TrainingSpec, job: Job, corrections: Sequence[Correction], rehearsal: Rehearsal
+) -> TrainingSpec:
+    """The steps that the job asks for, else those that suit the corrections."""
+    if (steps := job.params.get("steps")) is not None:
+        return training.model_copy(update={"steps": steps})
+    return with_steps(training, len(corrections), job.model, rehearsal)
 
 
 def _offer(

@@ -243,14 +243,21 @@ class Workbench:
         rule = site_rule(self.state, self.setup.plan if origin == "federation" else None)
         return self._judge(segmenter, store, tensors, meter, rule, cross)
 
-    def meter(self, job: Job, steps: int, *, judge: bool, folds: int = 0) -> Meter:
-        """Progress of a job that trains for ``steps``, cross-validates, and is judged if ``judge``."""
-        training = self._pace.expect(f"train {job.model}", steps, _STEP_S)
-        phases = {"train": training} if steps else {}
+    def meter(self, job: Job, steps: int, *, judge: bool, folds: int = 0, rehearsed: int = 0) -> Meter:
+        """Progress of a job that asks the champion, trains for ``steps``, cross-validates, is judged if ``judge``."""
+        phases = {"rehearse": self._scoring(job, rehearsed)} if rehearsed else {}
+        if steps:
+            phases["train"] = self.training_time(job, steps)
         if judge:
-            count = len(self.state.corrections.newest("validation"))
-            each = self._pace.expect(f"score {job.model}", count, _CASE_S)
+            each = self._scoring(job, len(self.state.corrections.newest("validation")))
             phases |= {"champion": each, "challenger": each}
         if folds:
-            phases["cross"] = training * folds
+            phases["cross"] = self.training_time(job, steps * folds)
         return Meter(self.state.jobs, job.number, phases)
+
+    def training_time(self, job: Job, steps: int) -> float:
+        """Expected seconds of so many steps."""
+        return self._pace.expect(f"train {job.model}", steps, _STEP_S)
+
+    def _scoring(self, job: Job, cases: int) -> float:
+        return self._pace.expect(f"score {job.model}", cases, _CASE_S)

@@ -65,6 +65,20 @@ def test_one_odd_patient_does_not_speak_against_a_champion_that_was_trained(trai
     assert rehearse(*trained, odd * 3, {"x": case(11)[0]}, trained=True).cases == ()
 
 
+def test_asking_the_champion_tells_how_far_it_is_and_can_be_cancelled(trained: Trained) -> None:
+    corrected, uncorrected = [case(10), case(11)], {str(n): case(n)[0] for n in (12, 13)}
+    shares: list[float] = []
+    rehearse(*trained, corrected, uncorrected, trained=True, progress=shares.append)
+    assert shares == [0.25, 0.5, 0.75, 1.0]
+
+    def stop(share: float) -> None:
+        if share > 0.5:
+            raise Cancelled("by hand")
+
+    with pytest.raises(Cancelled):
+        rehearse(*trained, corrected, uncorrected, trained=True, progress=stop)
+
+
 def test_without_uncorrected_images_nothing_is_rehearsed_but_the_result_goes_half_way(trained: Trained) -> None:
     segmenter, champion = trained
     rehearsal = rehearse(segmenter, champion, [case(10)], {}, trained=True)
