@@ -54,7 +54,7 @@ def write_results(rows: Sequence[Row], root: Path) -> None:
     text = page.read_text(encoding="utf-8") if page.is_file() else ""
     for dataset, model in sorted({(row["dataset"], row["model"]) for row in rows}):
         here = comparable([row for row in rows if (row["dataset"], row["model"]) == (dataset, model)])
-        shown = table(here)
+        shown = [*table(here), "", *table_of_joining(here)]
         parts += [f"## {dataset}, {model}", "", *shown, ""]
         place = f"<!-- {dataset} {model} -->"
         text = re.sub(
@@ -96,6 +96,24 @@ def table(rows: Sequence[Row]) -> list[str]:
         shown = [f"{value:.3f}" for value in (*by_site, fmean(by_site), min(by_site))]
         shown += [_mean(scores.of(method, part)) for part, given in (("unseen", unseen), ("left-out", left)) if given]
         lines.append(f"| {name} | " + " | ".join([*shown, *scores.against_alone(method), *scores.costs(method)]) + " |")
+    return lines
+
+
+def table_of_joining(rows: Sequence[Row]) -> list[str]:
+    """What joining changes at each site that learned alone before: mean over seeds, worst seed in brackets."""
+    scores = Table(rows)
+    alone = scores.of("local-only")
+    head = ["once joined, against alone", *scores.sites, "mean"]
+    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
+    for method, name in NAMES.items():
+        joined = kept(scores, method) if method != "local-only" else {}
+        if not joined:
+            continue
+        changes = [
+            [dice - alone[site, seed] for (site, seed), dice in joined.items() if site == at] for at in scores.sites
+        ]
+        shown = [f"{fmean(found):+.3f} ({min(found):+.3f})" for found in changes]
+        lines.append(f"| {name} | " + " | ".join([*shown, f"{fmean(map(fmean, changes)):+.3f}"]) + " |")
     return lines
 
 
