@@ -32,6 +32,7 @@ from safetensors.numpy import load_file, save_file
 
 from bench.learning_data import LABELS, NUCLEI, POLICIES, Case, Sites, load_nuclei, load_sites, with_policy
 from bench.learning_gate import Judgement, judge
+from bench.learning_plot import draw
 from bench.learning_table import write_table
 from bench.precision import PRECISIONS, compute_in
 from fed_backend.payload import Tensors
@@ -51,6 +52,7 @@ from monailabel_app.models.base import Segmenter
 from monailabel_app.models.registry import build_segmenter, default_spec
 
 RESULTS = Path(__file__).resolve().parent / "results" / "learning.json"
+PICTURE = Path(__file__).resolve().parents[1] / "docs" / "images" / "learning.png"
 LABEL = "tumour"
 OURS = TrainingSpec()
 SPECS = {
@@ -253,6 +255,7 @@ def run_cell(bench: Bench, cell: Cell) -> None:
         have = {(row["method"], row["k"]) for row in record["curve"] if key.items() <= row.items()}
         record["curve"] += [row for row in rows if (row["method"], row["k"]) not in have]
         write_table(record, RESULTS)
+        draw(record["curve"], PICTURE)
     print(json.dumps({name: value for name, value in rows[-1].items() if name != "evidence"}), flush=True)
 
 
