@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -54,7 +54,7 @@ def write_results(rows: Sequence[Row], root: Path) -> None:
     text = page.read_text(encoding="utf-8") if page.is_file() else ""
     for dataset, model in sorted({(row["dataset"], row["model"]) for row in rows}):
         here = comparable([row for row in rows if (row["dataset"], row["model"]) == (dataset, model)])
-        shown = [*table(here), "", *table_of_joining(here)]
+        shown = [*table(here), "", *table_of_joining(here), *table_of_ablations(here)]
         parts += [f"## {dataset}, {model}", "", *shown, ""]
         place = f"<!-- {dataset} {model} -->"
         text = re.sub(
@@ -81,14 +81,14 @@ def comparable(rows: Sequence[Row]) -> list[Row]:
 
 
 def table(rows: Sequence[Row]) -> list[str]:
-    """One line per method and ablation of one data set and model; rows of all seeds."""
+    """One line per method of one data set and model; rows of all seeds."""
     scores = Table(rows)
     sites = scores.sites
     unseen, left = (any(row["part"] == part for row in rows) for part in ("unseen", "left-out"))
     heads = [*sites, "mean", "worst", *(["unseen"] if unseen else []), *(["left out"] if left else [])]
     heads += ["below alone", "joined", "joined, below", "MB/site", "MB", "s", "seeds"]
     lines = ["| method | " + " | ".join(heads) + " |", "|---" + "|---:" * len(heads) + "|"]
-    for method, name in {**NAMES, **ABLATIONS}.items():
+    for method, name in NAMES.items():
         found = scores.of(method)
         if not found:
             continue
@@ -115,6 +115,25 @@ def table_of_joining(rows: Sequence[Row]) -> list[str]:
         shown = [f"{fmean(found):+.3f} ({min(found):+.3f})" for found in changes]
         lines.append(f"| {name} | " + " | ".join([*shown, f"{fmean(map(fmean, changes)):+.3f}"]) + " |")
     return lines
+
+
+def table_of_ablations(rows: Sequence[Row]) -> list[str]:
+    """Each ablation against the method as it is, at the same sites and seeds; nothing where none was run."""
+    scores = Table(rows)
+    lines = []
+    for method, name in ABLATIONS.items():
+        found, plain = scores.of(method), scores.of(method.partition("-")[0])
+        changes = [found[cell] - plain[cell] for cell in sorted(found.keys() & plain.keys())]
+        if changes:
+            dice = fmean(found[cell] for cell in found.keys() & plain.keys())
+            seeds = {seed for _, seed in found}
+            sent, whole = (scores.sent(one, seeds) for one in (method, method.partition("-")[0]))
+            lines.append(
+                f"| {name} | {dice:.3f} | {fmean(changes):+.3f} | {min(changes):+.3f} | {max(changes):+.3f} "
+                f"| {sent:.1f} | {whole:.1f} | {len(seeds)} |"
+            )
+    head = ["ablation", "mean", "against the method as it is", "worst cell", "best", "MB/site", "as it is", "seeds"]
+    return ["", "| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|", *lines] if lines else []
 
 
 class Table:
@@ -148,6 +167,11 @@ class Table:
         joined = kept(self, method)
         once = [f"{fmean(joined.values()):.3f}", _below(joined, alone)] if joined else ["", ""]
         return [_below(found, alone), *once]
+
+    def sent(self, method: str, seeds: Collection[int]) -> float:
+        """Megabytes up and down of a site, mean over sites and seeds."""
+        mine = [row for row in self._rows if (row["method"], row["part"]) == (method, "test") and row["seed"] in seeds]
+        return fmean(row["bytes_up"] + row["bytes_down"] for row in mine) / 1e6
 
     def costs(self, method: str) -> list[str]:
         """Megabytes per site and in all, seconds, number of seeds; means over seeds."""
