@@ -94,7 +94,9 @@ def table(rows: Sequence[Row]) -> list[str]:
             continue
         by_site = [fmean(dice for (at, _), dice in found.items() if at == site) for site in sites]
         shown = [f"{value:.3f}" for value in (*by_site, fmean(by_site), min(by_site))]
-        shown += [_mean(scores.of(method, part)) for part, given in (("unseen", unseen), ("left-out", left)) if given]
+        seeds = {seed for _, seed in found}
+        parts = [part for part, given in (("unseen", unseen), ("left-out", left)) if given]
+        shown += [_mean(scores.of(method, part), seeds) for part in parts]
         lines.append(f"| {name} | " + " | ".join([*shown, *scores.against_alone(method), *scores.costs(method)]) + " |")
     return lines
 
@@ -196,5 +198,8 @@ def _below(found: dict[Cell, float], alone: dict[Cell, float]) -> str:
     return f"{sum(found[cell] < alone[cell] - TOLERANCE for cell in common)} of {len(common)}"
 
 
-def _mean(found: dict[Cell, float]) -> str:
-    return f"{fmean(found.values()):.3f}" if found else ""
+def _mean(found: dict[Cell, float], seeds: Collection[int]) -> str:
+    """The mean, and of which seeds where it is not of all."""
+    some = sorted({seed for _, seed in found})
+    which = "" if len(some) == len(seeds) else f" (seed {', '.join(map(str, some))})"
+    return f"{fmean(found.values()):.3f}{which}" if found else ""
