@@ -124,15 +124,15 @@ def table_of_ablations(rows: Sequence[Row]) -> list[str]:
     scores = Table(rows)
     lines = []
     for method, name in ABLATIONS.items():
-        found, plain = scores.of(method), scores.of(method.partition("-")[0])
-        changes = [found[cell] - plain[cell] for cell in sorted(found.keys() & plain.keys())]
-        if changes:
-            dice = fmean(found[cell] for cell in found.keys() & plain.keys())
-            seeds = {seed for _, seed in found}
-            sent, whole = (scores.sent(one, seeds) for one in (method, method.partition("-")[0]))
+        whole = method.partition("-")[0]
+        found, plain = scores.of(method), scores.of(whole)
+        common = found.keys() & plain.keys()
+        if common:
+            changes = [found[cell] - plain[cell] for cell in common]
+            dice, seeds = fmean(found[cell] for cell in common), {seed for _, seed in common}
             lines.append(
                 f"| {name} | {dice:.3f} | {fmean(changes):+.3f} | {min(changes):+.3f} | {max(changes):+.3f} "
-                f"| {sent:.1f} | {whole:.1f} | {len(seeds)} |"
+                f"| {scores.sent(method, seeds):.1f} | {scores.sent(whole, seeds):.1f} | {len(seeds)} |"
             )
     head = ["ablation", "mean", "against the method as it is", "worst cell", "best", "MB/site", "as it is", "seeds"]
     return ["", "| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|", *lines] if lines else []

@@ -119,6 +119,18 @@ def test_a_case_whose_image_changed_is_left_out_and_said_so(state: SiteState, im
     assert data.correction == state.corrections.newest("train")[0].id
 
 
+def test_what_turns_out_longer_while_the_job_runs_shows_in_its_bar_and_the_seconds_left(
+    state: SiteState,
+) -> None:
+    number = take(state, "learn").number
+    meter = Meter(state.jobs, number, {"rehearse": 10.0, "train": 10.0})
+    meter.phase("rehearse", "running", "asking")
+    assert state.jobs.get(number).seconds_left == 20
+    meter.expect({"train": 30.0})
+    meter.phase("train", "running", "training")
+    assert (state.jobs.get(number).progress, state.jobs.get(number).seconds_left) == (0.25, 30)
+
+
 def test_the_champion_is_scored_once(state: SiteState, images: Any, plan: Plan) -> None:
     state.splits.import_split({"a": "train", "c": "validation"})
     for case in "ac":
