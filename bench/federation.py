@@ -47,9 +47,6 @@ def main() -> int:
     if options.data.name not in LABELS or not options.data.is_dir():
         print(f"no folder {options.data} of {' or '.join(LABELS)}: name the images with --data", file=sys.stderr)
         return 2
-    if options.precision != "float32" and options.model != "unet":
-        print("only the U-Net computes in bfloat16: leave --precision out", file=sys.stderr)
-        return 2
     torch.set_num_threads(1)
     methods = (*METHODS, *ABLATIONS, *LEFT_OUT) if options.full else options.methods.split(",")
     seeds = (0, 1, 2) if options.full else [int(seed) for seed in options.seeds.split(",")]

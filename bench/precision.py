@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from segment_anything.modeling import Sam
 
 __all__ = ["PRECISIONS", "compute_in"]
 
@@ -19,9 +20,14 @@ def compute_in(network: torch.nn.Module, precision: str) -> None:
     """Make a network's forward pass compute in a precision; what it puts out is float32.
 
     The class is changed, not the instance's ``forward``, so that copies of the network follow.
+
+    Raises:
+        SystemExit: the network is a SAM, whose parts are called one by one: it would stay in float32.
     """
     if precision == "float32":
         return
+    if isinstance(network, Sam):
+        raise SystemExit("only the U-Net computes in bfloat16: leave --precision out")
     kind = type(network)
 
     def forward(self: torch.nn.Module, *given: Any) -> Any:
