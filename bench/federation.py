@@ -12,7 +12,7 @@ part:
 
 - ``test``: what the site's gate let serve, on the site's own test cases;
 - ``test-offered``: what was last offered, whether or not it serves;
-- ``val``: what serves, on the validation cases that chose it;
+- ``val``: what serves, on the validation cases that chose it, and in ``cases`` on each of them;
 - ``unseen``: a model common to all sites, on cases of a site that never trains;
 - ``left-out``: the same, trained without a site and measured there.
 

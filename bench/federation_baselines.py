@@ -32,7 +32,7 @@ def local_only(members: Mapping[str, Part], unseen: Sequence[Case], setting: Set
     for name, site in sites.items():
         _learn(site, setting)
         outcome.steps[name] = site.steps
-        outcome.dice["local-only", name, "val"] = site.validated
+        outcome.validated("local-only", name, site.validated())
         outcome.dice["local-only", name, "test"] = mean(site.dice(site.served, members[name]["test"]))
         outcome.dice["local-only", name, "test-offered"] = mean(site.dice(site.offered, members[name]["test"]))
     models = {name: site.served for name, site in sites.items()}
@@ -57,7 +57,7 @@ def pooled(members: Mapping[str, Part], unseen: Sequence[Case], setting: Setting
     outcome = Outcome(steps=dict.fromkeys(members, site.steps))
     for name, parts in members.items():
         outcome.dice["pooled", name, "test"] = mean(site.dice(site.served, parts["test"]))
-        outcome.dice["pooled", name, "val"] = mean(site.dice(site.served, parts["val"]))
+        outcome.validated("pooled", name, site.dice(site.served, parts["val"]))
     if unseen:
         outcome.dice["pooled", "unseen", "unseen"] = mean(site.dice(site.served, unseen))
     return outcome

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from filelock import FileLock
@@ -31,13 +32,19 @@ class Setting:
 
 @dataclass
 class Outcome:
-    """Scores by (row's method, site, part), and what they cost by site."""
+    """Scores by (row's method, site, part), those of the validation cases one by one, and what they cost by site."""
 
     dice: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    cases: dict[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
     bytes_up: Counter[str] = field(default_factory=Counter)
     bytes_down: Counter[str] = field(default_factory=Counter)
     steps: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+
+    def validated(self, method: str, site: str, scores: Mapping[str, float]) -> None:
+        """Case -> Dice of what serves, on the site's validation cases."""
+        self.dice[method, site, "val"] = fmean(scores.values())
+        self.cases[method, site] = {case: round(dice, 4) for case, dice in scores.items()}
 
 
 def read(path: Path) -> list[Row]:
@@ -79,6 +86,7 @@ def rows_of(setting: Setting, outcome: Outcome) -> list[Row]:
             "seconds": round(outcome.seconds, 1),
             "steps": outcome.steps.get(site, 0),
             "precision": setting.precision,
+            **({"cases": dict(outcome.cases[name, site])} if part == "val" else {}),
         }
         for (name, site, part), dice in sorted(outcome.dice.items())
     ]

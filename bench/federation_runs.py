@@ -73,7 +73,7 @@ def _federated(row: str, members: Mapping[str, Part], unseen: Sequence[Case], se
             outcome.bytes_down.update(done.bytes_down)
     for name, site in sites.items():
         outcome.steps[name] = site.steps
-        outcome.dice[row, name, "val"] = site.validated
+        outcome.validated(row, name, site.validated())
         test = members[name]["test"]
         outcome.dice[row, name, "test"] = mean(site.dice(site.served, test))
         same = site.served is site.offered

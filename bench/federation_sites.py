@@ -49,10 +49,9 @@ class LoneSite(ModelSite):
         self.own = done.tensors
         self._judge(done.tensors)
 
-    @property
-    def validated(self) -> float:
-        """Mean Dice on the validation cases, of what serves."""
-        return mean(self._score(self.served)) if self._dice is None else self._dice
+    def validated(self) -> dict[str, float]:
+        """Validation case -> Dice of what serves."""
+        return self._score(self.served)
 
 
 def plan_of(row: str, members: Sequence[str], setting: Setting) -> Plan:

@@ -9,6 +9,7 @@ from statistics import fmean
 
 from bench.federation_plot import draw
 from bench.federation_rows import Row
+from monailabel_app.learning.gate import Pair, Scores, decide
 
 __all__ = ["NAMES", "Table", "kept", "table", "write_results"]
 
@@ -160,6 +161,14 @@ class Table:
             if (row["method"], row["part"]) == (method, part)
         }
 
+    def validated(self, method: str) -> dict[Cell, Scores]:
+        """(site, seed) -> Dice of what serves on each validation case."""
+        return {
+            (row["site"], row["seed"]): {case: {"mean": dice} for case, dice in row["cases"].items()}
+            for row in self._rows
+            if (row["method"], row["part"]) == (method, "val") and "cases" in row
+        }
+
     def against_alone(self, method: str) -> list[str]:
         """(site, seed) cells below the site's own model by more than the tolerance; once joined: mean, such cells."""
         alone, found = self.of("local-only"), self.of(method)
@@ -186,11 +195,13 @@ class Table:
 
 
 def kept(scores: Table, method: str) -> dict[Cell, float]:
-    """What serves at a site that learned alone and then joins: its gate takes the better one on validation cases."""
+    """What serves at a site that learned alone and then joins: a site's gate compares both, case by case."""
     alone, found = scores.of("local-only"), scores.of(method)
-    before, after = scores.of("local-only", "val"), scores.of(method, "val")
+    before, after = scores.validated("local-only"), scores.validated(method)
     cells = alone.keys() & found.keys() & before.keys() & after.keys()
-    return {cell: found[cell] if after[cell] > before[cell] else alone[cell] for cell in sorted(cells)}
+    return {
+        cell: found[cell] if decide(Pair(before[cell], after[cell])).promoted else alone[cell] for cell in sorted(cells)
+    }
 
 
 def _below(found: dict[Cell, float], alone: dict[Cell, float]) -> str:
