@@ -64,7 +64,8 @@ def write_results(rows: Sequence[Row], root: Path) -> None:
             text,
             flags=re.S,
         )
-        names = {name: shown_as for name, shown_as in NAMES.items() if any(row["method"] == name for row in here)}
+        tested = {row["method"] for row in here if row["part"] == "test"}
+        names = {name: shown_as for name, shown_as in NAMES.items() if name in tested}
         draw(here, names, root / "docs" / "images" / f"federation-{dataset}-{model}.png", f"{dataset}, {model}")
     (root / "bench" / "results" / "federation.md").write_text("\n".join(parts), encoding="utf-8")
     if text:
