@@ -24,7 +24,7 @@ from safetensors.numpy import save, save_file
 from fed_backend.encoding import dequantised, quantised
 from fed_backend.errors import PayloadError
 from fed_backend.plan import Plan
-from fed_backend.tensor_file import Data, head, opened, size
+from fed_backend.tensor_file import Data, head, opened, shapes, size
 
 __all__ = [
     "MAX_EXAMPLES",
@@ -202,8 +202,8 @@ def decode(
         names: the tensors to read, of those that it holds; ``None`` reads all.
 
     Raises:
-        PayloadError: malformed, a dtype other than float32, float16, bfloat16 or int8, or differences
-            from something else.
+        PayloadError: malformed, a dtype other than float32, float16 or int8, or differences from
+            something else.
     """
     header = read_header(data)
     try:
@@ -289,19 +289,9 @@ def check(
             )
     if header.scales and (plan.encoding, kind) != ("int8", "update"):
         raise PayloadError(f"payload from {header.site!r} holds int8 differences, which the plan does not allow")
+    _check_shapes(data, header.site, plan, frozenset(plan.adapter) if keys is None else keys)
     header, tensors = decode(data, start)
-    expected_keys = frozenset(plan.adapter) if keys is None else keys
-    if missing := sorted(expected_keys - tensors.keys()):
-        raise PayloadError(f"payload from {header.site!r} lacks tensor {missing[0]!r} ({len(missing)} missing)")
-    if extra := sorted(tensors.keys() - expected_keys):
-        raise PayloadError(
-            f"payload from {header.site!r} holds tensor {extra[0]!r}, which may not travel ({len(extra)} such)"
-        )
     for name, tensor in tensors.items():
-        if tensor.shape != plan.adapter[name]:
-            raise PayloadError(
-                f"tensor {name!r} from {header.site!r} has shape {tensor.shape}, the plan says {plan.adapter[name]}"
-            )
         if not np.isfinite(tensor).all():
             raise PayloadError(
                 f"tensor {name!r} from {header.site!r} holds NaN or infinity",
@@ -319,6 +309,21 @@ def check(
             "no training ends there: inspect the site before it takes part again",
         )
     return header, tensors
+
+
+def _check_shapes(data: Data, site: str, plan: Plan, expected: frozenset[str]) -> None:
+    """Refuse other tensors than the expected ones before any is decoded: a small file may announce many."""
+    try:
+        found = shapes(data)
+    except ValueError as error:
+        raise PayloadError(f"payload from {site!r} is malformed: {error}", "ask the site to send it again") from None
+    if missing := sorted(expected - found.keys()):
+        raise PayloadError(f"payload from {site!r} lacks tensor {missing[0]!r} ({len(missing)} missing)")
+    if extra := sorted(found.keys() - expected):
+        raise PayloadError(f"payload from {site!r} holds tensor {extra[0]!r}, which may not travel ({len(extra)} such)")
+    for name, shape in found.items():
+        if shape != plan.adapter[name]:
+            raise PayloadError(f"tensor {name!r} from {site!r} has shape {shape}, the plan says {plan.adapter[name]}")
 
 
 def _short(value: object) -> str:

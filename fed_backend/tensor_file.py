@@ -20,7 +20,7 @@ from safetensors import deserialize, safe_open
 
 from fed_backend.errors import PayloadError
 
-__all__ = ["MAX_HEADER", "Data", "digest", "front", "head", "joined", "opened", "retitled", "size", "whole"]
+__all__ = ["MAX_HEADER", "Data", "digest", "front", "head", "joined", "opened", "retitled", "shapes", "size", "whole"]
 
 Data = bytes | Path
 """A payload: its bytes, or the file that holds them."""
@@ -33,7 +33,6 @@ _PART = 2**20
 _DTYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
     "F16": np.dtype("<f2"),
-    "BF16": np.dtype("<u2"),
     "I8": np.dtype("i1"),
 }
 
@@ -75,6 +74,20 @@ def head(data: Data) -> bytes:
     if length > min(MAX_HEADER, size(data) - 8):
         raise PayloadError(f"payload announces a header of {length} bytes, more than it holds", hint)
     return start[8 : 8 + length]
+
+
+def shapes(data: Data) -> dict[str, tuple[int, ...]]:
+    """Name -> shape as the header says, which :func:`opened` checks: what is refused for them need not be decoded.
+
+    Raises:
+        PayloadError: the bytes are no safetensors file.
+        ValueError: the header is no JSON, or an entry has no shape.
+    """
+    entries = json.loads(head(data))
+    try:
+        return {name: tuple(entry["shape"]) for name, entry in entries.items() if name != _METADATA}
+    except (AttributeError, KeyError, TypeError):
+        raise ValueError("a tensor without a shape") from None
 
 
 def front(data: Data) -> bytes:
@@ -128,7 +141,7 @@ def opened(data: Data) -> Iterator[Mapping[str, Array]]:
         yield _InMemory(data)
         return
     with safe_open(data, framework="numpy", backend="pread") as file:
-        yield _OnDisk(data, file)
+        yield _OnDisk(file)
 
 
 class _InMemory(Mapping[str, Array]):
@@ -138,7 +151,7 @@ class _InMemory(Mapping[str, Array]):
     def __getitem__(self, name: str) -> Array:
         entry = self._entries[name]
         raw = np.frombuffer(entry["data"], dtype=_dtype(name, entry["dtype"])).reshape(entry["shape"])
-        return _widened(raw, entry["dtype"])
+        return raw.astype(np.float32)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -148,22 +161,12 @@ class _InMemory(Mapping[str, Array]):
 
 
 class _OnDisk(Mapping[str, Array]):
-    def __init__(self, path: Path, file: Any) -> None:
-        self._path, self._file, self._names = path, file, list(file.keys())
+    def __init__(self, file: Any) -> None:
+        self._file, self._names = file, list(file.keys())
 
     def __getitem__(self, name: str) -> Array:
-        kind = str(self._file.get_slice(name).get_dtype())
-        if _dtype(name, kind) != np.dtype("<u2"):
-            return np.asarray(self._file.get_tensor(name), dtype=np.float32)
-        return _widened(self._sixteen_bits(name), kind)
-
-    def _sixteen_bits(self, name: str) -> Array:
-        """What numpy has no name for; the library has checked the header."""
-        entry = json.loads(head(self._path))[name]
-        begin, end = entry["data_offsets"]
-        with open(self._path, "rb") as file:
-            file.seek(8 + struct.unpack("<Q", file.read(8))[0] + begin)
-            return np.frombuffer(file.read(end - begin), dtype="<u2").reshape(entry["shape"])
+        _dtype(name, str(self._file.get_slice(name).get_dtype()))
+        return np.asarray(self._file.get_tensor(name), dtype=np.float32)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -174,11 +177,5 @@ class _OnDisk(Mapping[str, Array]):
 
 def _dtype(name: str, kind: str) -> np.dtype[Any]:
     if (dtype := _DTYPES.get(kind)) is None:
-        raise PayloadError(f"tensor {name!r} has dtype {kind}", "payloads hold float32, float16, bfloat16 or int8")
+        raise PayloadError(f"tensor {name!r} has dtype {kind}", "payloads hold float32, float16 or int8")
     return dtype
-
-
-def _widened(raw: Array, kind: str) -> Array:
-    if kind == "BF16":  # the upper half of a float32
-        raw = (raw.astype("<u4") << 16).view("<f4")
-    return raw.astype(np.float32)

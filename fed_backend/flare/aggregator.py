@@ -9,7 +9,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from fed_backend.errors import FederationError
+from fed_backend.errors import FederationError, PayloadError
 from fed_backend.flare.round_payloads import (
     Combined,
     aggregate_payloads,
@@ -17,7 +17,7 @@ from fed_backend.flare.round_payloads import (
     start_front,
     sum_payload,
 )
-from fed_backend.methods import StatefulMethod, build_method
+from fed_backend.methods import CheckingMethod, StatefulMethod, build_method
 from fed_backend.methods.fedavg import Averaging
 from fed_backend.payload import Tensors, decode
 from fed_backend.plan import Plan
@@ -100,7 +100,13 @@ class Aggregator:
         Raises:
             PayloadError: naming the first thing that does not fit.
         """
-        check_update(data, self._plan, self._method.shared_keys(), site, run, round_, begun, self._begun, sha256)
+        keys = self._method.shared_keys()
+        update = check_update(data, self._plan, keys, site, run, round_, begun, self._begun, sha256)
+        if isinstance(self._method, CheckingMethod):
+            try:
+                self._method.check(update)
+            except ValueError as error:
+                raise PayloadError(str(error), "look into the site's log") from None
 
     def combine(
         self,

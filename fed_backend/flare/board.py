@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fed_backend.flare.messages import Message, Transport
-from fed_backend.flare.run_state import REASON_CHARS, Run, SiteStatus
+from fed_backend.flare.run_state import Run, SiteStatus, shortened
 
 __all__ = ["Board"]
 
@@ -51,7 +51,7 @@ class Board:
     def failed(self, run: Run, site: str, reason: str) -> None:
         """A site is out of the round; an update that was averaged stays so, whatever becomes of the offer."""
         status = run.sites[site]
-        status.reason = reason
+        status.reason = shortened(reason)
         if status.state != "aggregated":
             status.state = "failed"
         self.changed()
@@ -68,8 +68,7 @@ class Board:
     def aggregated(self, run: Run, notes: Mapping[str, str], sites: Iterable[str]) -> None:
         """The updates of ``sites`` are in the aggregate; notes say what robust aggregation did with some."""
         for site in sites:
-            note = notes.get(site, "")[:REASON_CHARS]
-            run.sites[site] = SiteStatus(state="aggregated", progress=1.0, note=note)
+            run.sites[site] = SiteStatus(state="aggregated", progress=1.0, note=shortened(notes.get(site, "")))
         self.changed()
 
     def judged(self, run: Run, site: str, report: Any) -> None:

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from fed_backend.errors import FederationError
 from fed_backend.flare.run_state import Run
@@ -181,8 +181,8 @@ class CheckpointStore:
             return Checkpoint(plan_sha256=plan_sha256)
         hint = "restore the hub's state folder from a backup, or move it away to begin anew"
         try:
-            checkpoint = Checkpoint.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError):
+            checkpoint = Checkpoint.model_validate(json.loads(path.read_bytes()))
+        except (OSError, ValueError):
             raise FederationError("the hub's checkpoint cannot be read", hint) from None
         if checkpoint.plan_sha256 != plan_sha256:
             raise FederationError("the hub's checkpoint belongs to another plan", hint)

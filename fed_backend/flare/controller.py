@@ -17,6 +17,7 @@ from typing import Any
 
 from nvflare.apis.impl.controller import Controller
 
+from fed_backend.errors import plain
 from fed_backend.flare.checkpoint import CheckpointStore
 from fed_backend.flare.child import watch_parent
 from fed_backend.flare.coordinator import Coordinator
@@ -28,7 +29,7 @@ from fed_backend.gossip.relay import Switchboard
 from fed_backend.methods import GOSSIP
 from fed_backend.secure.roster import root_of
 
-__all__ = ["RoundsController"]
+__all__ = ["RoundsController", "report"]
 
 logger = logging.getLogger(__name__)
 
@@ -102,12 +103,20 @@ class RoundsController(Controller):  # type: ignore[misc]  # FLARE has no types
             state = {"living": coordinator.living(), "drained": coordinator.drained}
             if state != told or time.monotonic() - reported >= _REPORT_S:
                 reported, told = time.monotonic(), state
-                write_json_atomic(kit.run / JOB_STATE, {"job": job_id, "pid": os.getpid(), **state})
+                report(kit, {"job": job_id, "pid": os.getpid(), **state})
             if coordinator.drained:
                 logger.info("drained: another job takes over")
                 return
             wake.wait(_TICK_S)
             wake.clear()
+
+
+def report(kit: Kit, state: dict[str, Any]) -> None:
+    """Tell the supervisor; a full disk must not end the job, and it is told again a second later."""
+    try:
+        write_json_atomic(kit.run / JOB_STATE, state)
+    except OSError as error:
+        logger.error("the state of the job cannot be written: %s", plain(error))
 
 
 def _forget(coordinator: Coordinator, kit: Kit) -> None:

@@ -10,9 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from fed_backend.flare.run_state import shortened
 from fed_backend.tensor_file import Data
 
 __all__ = ["Exchange", "Presence", "Timing"]
+
+
+_TOLD, _TOLD_CHARS = 5, 200
+"""Failed sites whose reasons are given when a round cannot go on, the others are counted; and how much of each."""
 
 
 @dataclass(frozen=True)
@@ -199,10 +204,11 @@ class Exchange:
 
     def shortage(self, round_: int, quorum: int) -> str:
         """Why a round cannot get as many updates as it needs."""
-        reasons = "; ".join(f"{site}: {reason}" for site, reason in sorted(self.failed.items()))
-        return (
-            f"round {round_ + 1} needs {quorum} updates and can get {self.reachable(self.bodies)} at most ({reasons})"
-        )
+        failed = sorted(self.failed.items())
+        reasons = "; ".join(f"{site}: {shortened(reason, _TOLD_CHARS)}" for site, reason in failed[:_TOLD])
+        more = f"; and {len(failed) - _TOLD} more" if len(failed) > _TOLD else ""
+        can = self.reachable(self.bodies)
+        return f"round {round_ + 1} needs {quorum} updates and can get {can} at most ({reasons}{more})"
 
     def reachable(self, sites: Iterable[str]) -> int:
         """How many of ``sites`` answered or still may."""

@@ -49,4 +49,5 @@ def unpacked(sent: object) -> dict[str, Any]:
     fields = json.loads(text)
     if not isinstance(fields, dict):
         raise ValueError("no mapping")
+    json.dumps(fields, ensure_ascii=False).encode()  # half of a character cannot be stored: UnicodeEncodeError
     return fields

@@ -118,20 +118,24 @@ class Hub:
             self._say(f"members are now: {', '.join(members) or 'none'}")
             self._kit = replace(self._kit, sites=members)
             self._asked_at = 0.0
-        if not self._server_runs():
-            return
-        if self._admin is None and not listens(self._kit):
-            return
         try:
+            if not self._server_runs() or (self._admin is None and not listens(self._kit)):
+                return
             if self._admin is None:
                 self._admin = Administration(self._kit)
             self._attend(self._admin)
             self._last_error = ""
         except FederationError as error:
-            if str(error) != self._last_error:  # once, however often it is tried again
-                self._say(str(error))
-            self._last_error = str(error)
+            self._complain(str(error))
             self._close_admin()
+        except OSError as error:  # a full disk must not leave the job without its supervisor
+            self._complain(f"the hub cannot go on yet, and tries again: {error.strerror or error}")
+
+    def _complain(self, trouble: str) -> None:
+        """Say what is wrong once, however often it is tried again."""
+        if trouble != self._last_error:
+            self._say(trouble)
+        self._last_error = trouble
 
     # --- the server ------------------------------------------------------------------------
 
@@ -293,14 +297,14 @@ class Hub:
     def _announce(self, overview: Overview) -> None:
         if self._announced == self._job:
             return
-        self._announced = self._job
-        members = sorted(set(self._kit.sites) & overview.clients.keys())
-        self._say(f"the federation job runs with {len(members)} of {len(self._kit.sites)} sites: {', '.join(members)}")
         if self._ready_file:
             write_json_atomic(
                 self._ready_file,
                 {"pid": os.getpid(), "host": self._kit.host, "port": self._kit.port, "job": self._job},
             )
+        self._announced = self._job
+        members = sorted(set(self._kit.sites) & overview.clients.keys())
+        self._say(f"the federation job runs with {len(members)} of {len(self._kit.sites)} sites: {', '.join(members)}")
 
 
 def _runs(pid: int) -> bool:

@@ -151,16 +151,20 @@ class Ledger:
         Raises:
             OSError: the disk refuses.
         """
-        saved = self.saved
-        kept = {data: self.store.put(data) for data in dict.fromkeys(combined.offers.values())}
-        if combined.for_all is not None:
-            saved.adapters = dict.fromkeys(members, kept[combined.for_all])
-        saved.adapters |= {site: kept[data] for site, data in combined.offers.items()}
-        memory = self.aggregator.state()
-        saved.state = self.store.put(memory) if memory else ""
-        past = Past.of(self.aggregator.name, run.id, run.round, combined.offers, saved.adapters, saved.state)
-        self._lineage.add(past, self.store.path)
-        saved.phase = "offer"
+        saved, method = self.saved, self.aggregator.name
+        try:
+            kept = {data: self.store.put(data) for data in dict.fromkeys(combined.offers.values())}
+            common = combined.for_all
+            adapters = dict(saved.adapters) if common is None else dict.fromkeys(members, kept[common])
+            adapters |= {site: kept[data] for site, data in combined.offers.items()}
+            memory = self.aggregator.state()
+            state = self.store.put(memory) if memory else ""
+            past = Past.of(method, run.id, run.round, combined.offers, adapters, state)
+            self._lineage.add(past, self.store.path)
+        except OSError:
+            self.aggregator = self._aggregator_of(method)  # it has come further than what is kept
+            raise
+        saved.adapters, saved.state, saved.phase = adapters, state, "offer"
 
     def _aggregator_of(self, method: str) -> Aggregator:
         state = self.store.get(self.saved.state) if self.saved.state else b""

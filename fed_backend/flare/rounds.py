@@ -17,7 +17,7 @@ from fed_backend.flare.board import Board
 from fed_backend.flare.exchange import Exchange, Presence, Timing
 from fed_backend.flare.ledger import Ledger
 from fed_backend.flare.messages import Message, Transport
-from fed_backend.flare.run_state import REASON_CHARS, Measured, RoundRecord, Run
+from fed_backend.flare.run_state import Measured, RoundRecord, Run, shortened
 from fed_backend.flare.secure_round import SecureRound
 from fed_backend.plan import Plan
 from fed_backend.tensor_file import Data, front, size
@@ -25,6 +25,9 @@ from fed_backend.tensor_file import Data, front, size
 __all__ = ["Rounds"]
 
 logger = logging.getLogger(__name__)
+
+_END_CHARS = 1500
+"""Of the reason for which a run ended, which may name several sites'."""
 
 
 class Rounds:
@@ -91,7 +94,7 @@ class Rounds:
         """A site is out of the round."""
         assert self.exchange is not None
         assert self.run is not None
-        self.exchange.fail(site, reason)
+        self.exchange.fail(site, shortened(reason))
         self._board.failed(self.run, site, reason)
 
     def heard(self, site: str, presence: Presence, refused: str) -> None:
@@ -119,7 +122,7 @@ class Rounds:
         if exchange.topic == "train" and isinstance(seconds, int | float) and math.isfinite(seconds):
             self._measured.seconds[site] = float(seconds)
         if not fields.get("ok"):
-            self.fail(site, str(fields.get("reason", ""))[:REASON_CHARS] or "the site gave no reason")
+            self.fail(site, str(fields.get("reason", "")) or "the site gave no reason")
         elif exchange.topic != "offer":
             self._take_update(run, exchange, site, message)
         else:
@@ -137,7 +140,7 @@ class Rounds:
             if self._sum is None or exchange.topic == "mask":
                 self._ledger.take_update(site, data, message.sha256)
         except (FedSegError, OSError) as error:
-            logger.warning("the update of %s is not taken: %s", site, error)
+            logger.warning("the update of %s is not taken: %s", site, shortened(str(error)))
             self.fail(site, plain(error))
             return
         self._measured.came(site, length)
@@ -268,7 +271,7 @@ class Rounds:
         """The run is over; a reason says why, if it is no success."""
         run = self.run
         assert run is not None
-        self._ledger.end(state, reason)
+        self._ledger.end(state, shortened(reason, _END_CHARS))
         self.exchange = self._sum = None
         logger.info("run %s %s%s", run.id, state, f": {reason}" if reason else "")
         self.keep()

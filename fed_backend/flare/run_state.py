@@ -9,10 +9,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-__all__ = ["REASON_CHARS", "Measured", "RoundRecord", "Run", "SiteRecord", "SiteStatus"]
+__all__ = ["Measured", "RoundRecord", "Run", "SiteRecord", "SiteStatus", "shortened"]
 
-REASON_CHARS = 500
-"""Reasons come from other hospitals: no longer than this."""
+_REASON_CHARS = 500
+
+
+def shortened(reason: str, most: int = _REASON_CHARS) -> str:
+    """A reason that comes from another hospital, or quotes what came from there: sites store no endless one."""
+    return reason if len(reason) <= most else f"{reason[: most - 1]}…"
+
 
 SiteState = Literal["waiting", "training", "sending", "aggregated", "failed"]
 RunState = Literal["requested", "running", "finished", "failed", "stopped"]
@@ -55,7 +60,7 @@ class SiteStatus(BaseModel):
         promoted, dice = report.get("promoted"), report.get("dice_challenger")
         self.promoted = promoted if isinstance(promoted, bool) else None
         self.dice = float(dice) if isinstance(dice, int | float) and math.isfinite(dice) else None
-        self.reason = str(report.get("reason") or "")[:REASON_CHARS]
+        self.reason = shortened(str(report.get("reason") or ""))
 
 
 class SiteRecord(BaseModel):

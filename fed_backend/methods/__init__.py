@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from fed_backend.errors import PlanError
 from fed_backend.lora import pairs
-from fed_backend.methods.base import Method, StatefulMethod, Update
+from fed_backend.methods.base import CheckingMethod, Method, StatefulMethod, Update
 from fed_backend.methods.fedavg import Averaging, FedAvg
 from fed_backend.methods.fedbn import FedBN
 from fed_backend.methods.fedprox import FedProx
@@ -22,7 +22,17 @@ from fed_backend.methods.pfedsam import PFedSAM
 from fed_backend.methods.robust import check_robust
 from fed_backend.plan import Plan
 
-__all__ = ["GOSSIP", "METHODS", "Method", "StatefulMethod", "Update", "build_method", "check_methods", "exact_of"]
+__all__ = [
+    "GOSSIP",
+    "METHODS",
+    "CheckingMethod",
+    "Method",
+    "StatefulMethod",
+    "Update",
+    "build_method",
+    "check_methods",
+    "exact_of",
+]
 
 METHODS: dict[str, Callable[[Plan], Method]] = {
     "fedavg": FedAvg,

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 
 from fed_backend.payload import Tensors
 
-__all__ = ["Method", "StatefulMethod", "Update"]
+__all__ = ["CheckingMethod", "Method", "StatefulMethod", "Update"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,19 @@ class Method(Protocol):
 
         Raises:
             ValueError: no update, two from one site, or tensors that do not match.
+        """
+        ...
+
+
+@runtime_checkable
+class CheckingMethod(Method, Protocol):
+    """A method that cannot use every update that fits the plan."""
+
+    def check(self, update: Update) -> None:
+        """Look at an update as it arrives, so that it fails its sender alone and not the round.
+
+        Raises:
+            ValueError: naming the site and what is wrong.
         """
         ...
 

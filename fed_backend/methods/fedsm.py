@@ -157,7 +157,7 @@ class FedSM:
     def aggregate(self, updates: Sequence[Update]) -> Mapping[str, Tensors]:
         updates = checked(updates, self._shapes)
         for update in updates:
-            self._check_update(update)
+            self.check(update)
         even = [1 / len(updates)] * len(updates)
         weights = even if self.settings.equal else weights_of([update.examples for update in updates])
         common = weighted_mean(select(updates, GLOBAL), weights, products=self._products)
@@ -167,7 +167,8 @@ class FedSM:
         pulled = mix(select(updates, PERSONAL), rows, products=self._products)
         return {site: {**common, **personal} for site, personal in pulled.items()}
 
-    def _check_update(self, update: Update) -> None:
+    def check(self, update: Update) -> None:
+        """Refuse a site that the selector does not know, and moments that Adam cannot have."""
         if update.site not in self.settings.sites:
             raise ValueError(f"the selector has no class for {update.site!r}: {', '.join(self.settings.sites)}")
         for name, tensor in update.tensors.items():

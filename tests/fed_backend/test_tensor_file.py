@@ -29,11 +29,11 @@ def raw(entries: dict[str, Any], values: bytes) -> bytes:
     return struct.pack("<Q", len(text)) + text + values
 
 
-BF16 = {"dtype": "BF16", "shape": [2, 1], "data_offsets": [0, 4]}
+HALF = {"dtype": "F16", "shape": [2, 1], "data_offsets": [0, 4]}
 GOOD = {
     "float32": encode(header(PLAN), {"b": np.arange(6.0).reshape(2, 3), "a": np.ones(3)}),
     "float16": encode(header(PLAN), {"b": np.arange(6.0).reshape(2, 3), "a": np.ones(3)}, half=True, exact=("a",)),
-    "bfloat16": raw({"w": BF16}, b"\x80\x3f\x00\x40"),
+    "by hand": raw({"w": HALF}, b"\x00\x3c\x00\x40"),
     "nothing": encode(header(PLAN), {}),
 }
 
@@ -74,7 +74,8 @@ def test_tensors_get_another_header_as_if_they_had_been_written_under_it(tmp_pat
         struct.pack("<Q", 2**62) + b"{}",
         GOOD["float32"][:-1],
         GOOD["float32"] + b"x",
-        raw({"w": {**BF16, "data_offsets": [0, 400]}}, b"\x80\x3f\x00\x40"),
+        raw({"w": {**HALF, "data_offsets": [0, 400]}}, b"\x00\x3c\x00\x40"),
+        raw({"w": {**HALF, "dtype": "BF16"}}, b"\x80\x3f\x00\x40"),
         raw({"w": {"dtype": "F64", "shape": [1], "data_offsets": [0, 8]}}, b"\0" * 8),
         raw({"w": {"dtype": "I64", "shape": [1], "data_offsets": [0, 8]}}, b"\0" * 8),
     ],

@@ -36,6 +36,7 @@ def test_the_status_of_a_long_run_takes_a_tenth() -> None:
         zlib.compress(b'{"a": "' + b" " * 2**25 + b'"}'),
         b"\xff" * 40,
         "\ud800",
+        '{"reason": "\\ud800"}',
     ],
 )
 def test_what_is_malformed_or_swells_is_refused(sent: object) -> None:

@@ -11,6 +11,8 @@ import pytest
 from builders import plan
 from running import RunningFederation, until
 
+from fed_backend.flare.controller import report
+from fed_backend.flare.kit import JOB_STATE, load_kit
 from fed_backend.flare.provisioning import provision
 
 
@@ -41,3 +43,20 @@ def test_a_hub_that_cannot_log_in_says_so_and_still_stops(tmp_path: Path, federa
     federation.start_hub()
     until("the complaint", lambda: "cannot log in" in (tmp_path / "hub.log").read_text(), 60)
     assert federation.terminate("hub") == 0
+
+
+def test_a_hub_that_cannot_write_says_so_and_goes_on(tmp_path: Path, federation: RunningFederation) -> None:
+    obstacle = federation.kits / "hub/run/server.log"
+    obstacle.mkdir(parents=True)
+    federation.start_hub()
+    until("the complaint", lambda: "cannot go on yet" in (tmp_path / "hub.log").read_text(), 30)
+    obstacle.rmdir()
+    until("the server", obstacle.is_file, 30)
+    assert federation.terminate("hub") == 0
+
+
+def test_a_job_whose_state_cannot_be_written_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    kit = load_kit(provision(plan(), ["north"], tmp_path / "kits") / "hub", "hub")
+    (kit.run / JOB_STATE / "x").mkdir(parents=True)
+    report(kit, {"job": "a"})
+    assert "the state of the job cannot be written" in caplog.text

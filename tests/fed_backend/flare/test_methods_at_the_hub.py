@@ -73,6 +73,26 @@ def test_a_hub_killed_between_aggregate_and_record_gives_the_same_bytes(make: Ma
         assert seen == undisturbed.sites[name].offers
 
 
+def test_an_aggregate_that_the_disk_refuses_leaves_what_was(
+    make: Make, tmp_path: Path, undisturbed: Federation
+) -> None:
+    federation = make(plan=REMEMBERS, start=start_payload(REMEMBERS))
+    obstacle = tmp_path / "hub" / "lineage" / "lineage.json"
+    obstacle.mkdir(parents=True)
+    (obstacle / "x").touch()  # the file cannot be put in its place
+    west = federation.sites["west"]
+    as_sent, west.spoil = west.spoil, lambda tensors: {name: -tensor for name, tensor in tensors.items()}
+    assert "the hub cannot go on: its disk" in federation.run(run="refused")["reason"]
+    west.spoil = as_sent
+    (obstacle / "x").unlink()
+    obstacle.rmdir()
+    for site in federation.sites.values():
+        site.offers.clear()
+    assert federation.run(rounds=3)["state"] == "finished"
+    for name in NAMES:
+        assert federation.sites[name].offers == undisturbed.sites[name].offers
+
+
 def test_what_is_remembered_counts(make: Make, undisturbed: Federation) -> None:
     forgetful = small_plan(method={"name": "fedsca", "settings": {"keep": 0}}, adapter=LEVELS)
     federation = make(plan=forgetful, start=start_payload(forgetful))

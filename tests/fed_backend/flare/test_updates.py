@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from in_process import PLAN, Federation, Site, small_plan, updates
+from in_process import NAMES, PLAN, Federation, Site, small_plan, updates
 
 from fed_backend.flare.messages import Message
+from fed_backend.methods.fedsm import fedsm_layout
 from fed_backend.methods.mixing import weighted_mean, weights_of
 from fed_backend.payload import Tensors, decode, encode
+from monailabel_app.state.rounds import RoundReport
 
 Make = Callable[..., Federation]
 
@@ -51,6 +53,37 @@ def test_an_update_that_does_not_fit_is_refused_by_name(make: Make, spoil: Any, 
     offered = decode(federation.sites["north"].offers[0])[1]
     np.testing.assert_array_equal(offered["conv.weight"], expected["conv.weight"])
     assert not federation.sites["south"].offers
+
+
+def test_moments_that_adam_cannot_have_fail_their_site_and_not_the_round(make: Make) -> None:
+    selector = {"head.weight": (3, 2), "head.bias": (3,)}
+    adapter = {name: list(shape) for name, shape in fedsm_layout({"w": (2, 3)}, selector).items()}
+    fedsm = small_plan(method={"name": "fedsm", "settings": {"sites": "north,south,west"}}, adapter=adapter)
+
+    def positive(tensors: Tensors) -> Tensors:
+        return {name: np.abs(tensor) for name, tensor in tensors.items()}
+
+    federation = make(
+        Site("north", fedsm, spoil=positive), Site("south", fedsm, spoil=positive), Site("west", fedsm), plan=fedsm
+    )
+    status = federation.run()
+    assert status["state"] == "finished"
+    records = status["history"][0]["sites"]
+    assert [records[name]["state"] for name in NAMES] == ["aggregated", "aggregated", "failed"]
+    assert "the update of 'west' holds negative values in tensor 'selector_" in records["west"]["reason"]
+
+
+def test_reasons_that_quote_others_stay_short_enough_for_every_sites_store(make: Make) -> None:
+    def endless(tensors: Tensors) -> Tensors:
+        return {**tensors, "x" * 100_000: np.zeros(1, np.float32)}
+
+    sites = [Site(f"site{number}", PLAN, spoil=endless) for number in range(30)]
+    status = make(*sites).run(site="site0")
+    assert status["state"] == "failed"
+    assert "site0: payload from 'site0' holds tensor 'xxx" in status["reason"]
+    assert "and 25 more" in status["reason"]
+    stored = RoundReport.model_validate(sites[3].statuses[-1])
+    assert stored.state == "failed"
 
 
 def test_an_update_in_anothers_name_is_refused(make: Make) -> None:
