@@ -37,7 +37,7 @@ from slicer.ScriptedLoadableModule import (
 )
 
 TICK_MILLISECONDS = 50
-BUSY_MILLISECONDS = 2
+HURRIED_MILLISECONDS = 2
 SECTIONS = (Notices, Site, Cases, Segment, Compare, Submit, Learning, Federation, Settings)
 
 
@@ -162,7 +162,7 @@ class FedSegWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMixin
         """Deliver what the background found; rest when there is nothing to wait for."""
         self.controller.tick()
         if self.controller.active:
-            self.timer.setInterval(BUSY_MILLISECONDS if self.controller.busy else TICK_MILLISECONDS)
+            self.timer.setInterval(HURRIED_MILLISECONDS if self.controller.hurried else TICK_MILLISECONDS)
         else:
             self.timer.stop()
 
@@ -184,7 +184,7 @@ class FedSegWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMixin
 
     def _wake(self):
         """Something was asked for: look for its result soon."""
-        self.timer.setInterval(BUSY_MILLISECONDS)
+        self.timer.setInterval(HURRIED_MILLISECONDS)
         if not self.timer.active:
             self.timer.start()
 

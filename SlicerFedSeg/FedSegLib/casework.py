@@ -22,7 +22,7 @@ from .posting import Posting, kept_notice, may_arrive_later
 from .prompting import Prompting
 from .protocol import LabelSchema, Mask, NextCase, Prompts, Receipt, SiteInfo
 from .settings import Settings
-from .state import Action, CaseView, Notice, Phase, Tone, why_not
+from .state import Action, CaseView, Notice, Phase, Tone, notice_of, why_not
 from .voxels import Voxels
 from .worker import Report
 
@@ -163,10 +163,18 @@ class CaseWork:
 
             mask = client.final_mask(chosen.id, schema, cancel)
             path = client.download_image(chosen.id, folder, cancel, progress)
-            return Arrived(chosen, path, decode_image(path), mask)
+            try:
+                return Arrived(chosen, path, decode_image(path), mask)
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
+
+        def unwanted(arrived: Arrived | None) -> None:
+            if arrived is not None:
+                arrived.path.unlink(missing_ok=True)
 
         back = Phase.READY if self._case is None else Phase.OPEN
-        self._panel.run(Phase.FETCHING, text, work, self._case_arrived, back)
+        self._panel.run(Phase.FETCHING, text, work, self._case_arrived, back, unwanted=unwanted)
 
     def _case_arrived(self, arrived: Arrived | None) -> None:
         if arrived is None:
@@ -181,8 +189,11 @@ class CaseWork:
             arrived.path.unlink(missing_ok=True)  # the image must not stay on this computer's disk
         self.take(chosen, opened, submitted=arrived.mask is not None)
         if arrived.mask is not None:
-            self._scene.show_mask(opened, arrived.mask, self._folder)
-            self._safe = self._scene.stamp(opened)
+            try:
+                self._scene.show_mask(opened, arrived.mask, self._folder)
+                self._safe = self._scene.stamp(opened)
+            except FedSegError as error:  # the case can be worked on without it
+                self._panel.to(Phase.OPEN, case=CaseView(chosen.id, chosen.reason), notice=notice_of(error))
         elif self._settings.segment_on_open and why_not(self._panel.view, Action.SEGMENT) is None:
             self.segment()
 

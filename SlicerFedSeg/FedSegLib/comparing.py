@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .casework import CaseWork
     from .scene import SceneCase
 
-MODES = (mark("difference"), mark("side by side"), mark("blended"))
+DIFFERENCE, SIDE_BY_SIDE, BLENDED = MODES = (mark("difference"), mark("side by side"), mark("blended"))
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,8 @@ class Connection:
             return client.info(cancel)
 
         def failed(error: Exception) -> None:
-            asks = Notice(_("Reachable; the site asks you to sign in."), _("Press Connect."), Tone.GOOD)
+            text = f"{_('Reachable; the site asks you to sign in.')} {words.link_words(address)}"
+            asks = Notice(text, _("Press Connect."), Tone.GOOD)
             self._panel.change(testing=False, notice=asks if isinstance(error, SignInNeeded) else notice_of(error))
 
         def done(info: SiteInfo) -> None:

@@ -151,8 +151,13 @@ class Controller:
         """True while something is under way whose result should be shown at once."""
         return self._mailbox.pending > 0
 
+    @property
+    def hurried(self) -> bool:
+        """True in the first second of that: ticks should come as often as possible."""
+        return self._mailbox.hurried
+
     def tick(self) -> None:
-        """Deliver results and poll if due; every 50 ms from the GUI thread (see worker.py for why it waits)."""
+        """Deliver results and poll if due; from the GUI thread (see worker.py for how often, and why it waits)."""
         if self._closed:
             return
         if self.connection.watch is not None:

@@ -27,7 +27,9 @@ _CHECK_SECONDS = 30.0
 _STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.1
 _INSTALL = mark(
-    "In a terminal: python3 -m venv fedseg-site, then fedseg-site/bin/pip install and SlicerFedSeg's folder."
+    "To install the site, type in a terminal 'python3 -m venv fedseg-site' and then 'fedseg-site/bin/pip install "
+    "FOLDER' (on Windows 'py -m venv fedseg-site' and then 'fedseg-site\\Scripts\\pip install FOLDER'). FOLDER is "
+    "SlicerFedSeg's repository: the folder with the file pyproject.toml. Then choose the Python beside that pip."
 )
 _CHECK = (
     "import importlib.util as u, json, sys; "

@@ -67,11 +67,13 @@ class Panel:
         back: Phase,
         *,
         failed: Callable[[], None] = lambda: None,
+        unwanted: Callable[[T], None] = lambda result: None,
         certain: bool = False,
     ) -> None:
         """Do ``work`` in the background while the view is in ``phase``; on failure go ``back`` and call ``failed``.
 
-        ``certain`` work is begun even if it is stopped or dropped before (:meth:`.Lane.submit`).
+        ``certain`` work is begun even if it is stopped or dropped before, and ``unwanted`` takes its result if it is
+        stopped or dropped when it was done (:meth:`.Lane.submit`).
         """
         self.to(phase, busy=Busy(text))
 
@@ -93,7 +95,7 @@ class Panel:
                 self._fail(error, back)
                 failed()
 
-        job = self._lane.submit(work, ended, broke, progress, certain=certain)
+        job = self._lane.submit(work, ended, broke, progress, unwanted=unwanted, certain=certain)
         self._job = job
 
     def cancel(self) -> None:

@@ -95,6 +95,12 @@ def link_words(address: Address) -> str:
     return _("The site runs on this computer.") if address.loopback else _("The connection is NOT encrypted.")
 
 
+def sign_in_words(address: Address) -> str:
+    """What is said where a name and a password are asked for: who could read them on the way, too."""
+    asks = _("The site asks who you are.")
+    return asks if address.private else f"{asks} {link_words(address)}"
+
+
 def site_words(address: Address, info: SiteInfo) -> str:
     """One line about the connected site."""
     who = (

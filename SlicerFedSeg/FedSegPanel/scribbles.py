@@ -3,6 +3,12 @@
 import slicer
 
 
+def has_node(editor):
+    """True when the editor keeps its state in the scene; File > Close Scene can leave it a node that is in none."""
+    node = editor.mrmlSegmentEditorNode()
+    return node is not None and node.GetScene() is not None
+
+
 class ScribbleBrush:
     """Holds an invisible Segment Editor; the strokes end up in the case's scribbles."""
 
@@ -42,6 +48,7 @@ class ScribbleBrush:
         if self._editor is None:
             self._editor = slicer.qMRMLSegmentEditorWidget()
             self._editor.setMRMLScene(slicer.mrmlScene)
+        if not has_node(self._editor):
             node = slicer.vtkMRMLSegmentEditorNode()
             node.SetName("FedSeg scribbles")
             node.SetHideFromEditors(True)

@@ -4,18 +4,20 @@ from typing import ClassVar
 
 import qt
 import slicer
+import slicer.util
+import vtk
 from FedSegLib.language import tr as _
 from FedSegLib.scene import SCRIBBLES, Pointer
 from FedSegLib.state import Action
 
 from .icons import themed_icon
-from .scribbles import ScribbleBrush
+from .scribbles import ScribbleBrush, has_node
 from .section import Section, fill
 
 _ICONS = ("include", "exclude", "box", "lasso", "scribble", "erase", "undo", "redo", "propagate", "clear")
 
 
-class Segment(Section):
+class Segment(Section, slicer.util.VTKObservationMixin):
     """The section 'Segment'."""
 
     FORM = "Segment"
@@ -38,6 +40,7 @@ class Segment(Section):
 
     def setup(self):
         """Connect the buttons and the editor."""
+        slicer.util.VTKObservationMixin.__init__(self)
         ui, casework, prompting = self.ui, self.controller.casework, self.controller.prompting
         self._pointers = {
             Pointer.INCLUDE: ui.includeButton,
@@ -105,6 +108,7 @@ class Segment(Section):
     def close(self):
         """The panel is taken down."""
         self.exit()
+        self.removeObservers()
         self._brush.close()
 
     def mouse_mode_changed(self, placing):
@@ -113,9 +117,12 @@ class Segment(Section):
             self.controller.prompting.mouse_released()
 
     def _take(self, pointer):
-        self.ui.editor.setActiveEffectByName("")  # one thing holds the mouse
         self.controller.prompting.point(pointer)
         self._show_tool(self.controller.view)  # the click has checked the button, whatever came of it
+
+    def _effect_taken(self, caller, event):
+        if caller.GetActiveEffectName() and self.controller.prompting.tool:
+            self.controller.prompting.stop()  # one thing holds the mouse
 
     def draw(self, view):
         """Draw the whole View."""
@@ -153,6 +160,8 @@ class Segment(Section):
     def _show_tool(self, view):
         for pointer, button in self._pointers.items():
             button.checked = pointer.value == view.live.tool
+        if view.live.tool:
+            self.ui.editor.setActiveEffectByName("")  # one thing holds the mouse
         case = self.controller.casework.case
         stroke = next((pointer for pointer in SCRIBBLES if pointer.value == view.live.tool), None)
         if stroke is None or case is None:
@@ -168,8 +177,11 @@ class Segment(Section):
             return
         self._edited = case
         editor = self.ui.editor
-        if editor.mrmlSegmentEditorNode() is None:
-            editor.setMRMLSegmentEditorNode(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode"))
+        if not has_node(editor):
+            node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
+            editor.setMRMLSegmentEditorNode(node)
+            self.removeObservers()
+            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._effect_taken)
         find = slicer.mrmlScene.GetNodeByID
         editor.setSegmentationNode(find(case.segmentation) if case is not None else None)
         editor.setSourceVolumeNode(find(case.volume) if case is not None else None)

@@ -77,7 +77,7 @@ class Site(Section):
 def _site_text(view):
     """One or two lines about the site."""
     if view.phase is Phase.SIGN_IN:
-        return _("The site asks who you are.")
+        return words.sign_in_words(parse_address(view.address))
     if view.site is None or view.phase not in CONNECTED:
         return _("Not connected.")
     text = words.site_words(parse_address(view.address), view.site)

@@ -24,7 +24,7 @@ OPEN = replace(CONNECTED, phase=Phase.OPEN, case=CaseView("a", "first by name", 
 
 @pytest.mark.parametrize("phase", Phase, ids=lambda phase: phase.name.lower())
 def test_every_state_can_be_sent_to_the_page(phase: Phase) -> None:
-    for view in (replace(View(), phase=phase), replace(OPEN, phase=phase)):
+    for view in (View(phase, CONNECTED.address), replace(OPEN, phase=phase)):
         values = showing.shown(view)
         assert json.loads(json.dumps(values)) == values
         assert values["phase"] == phase.name.lower()
@@ -39,6 +39,13 @@ def test_what_cannot_be_done_says_why() -> None:
     automatic = showing.shown(replace(OPEN, model="unet"))
     assert "does not understand points" in automatic["why"]["prompt"]
     assert not automatic["prompts"]
+
+
+def test_who_can_read_along_is_said_before_the_password_is_typed() -> None:
+    for address, warned in (("http://site.example:8000", True), ("https://site.example", False), (OPEN.address, False)):
+        line = showing.shown(View(Phase.SIGN_IN, address))["site_line"]
+        assert line.startswith("The site asks who you are.")
+        assert ("NOT encrypted" in line) == warned
 
 
 def test_the_open_case_its_answer_and_its_structures_are_shown() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import requests
 from driver import AXIAL, CORONAL, SAGITTAL, SIZE, Person
-from peers import SeatProcess, Site
+from peers import Doorkeeper, SeatProcess, Site
 from playwright.sync_api import expect
 
 MIDDLE = slice(7, 9)
@@ -53,6 +53,30 @@ def test_an_address_that_nobody_answers_is_told_with_the_next_step(person: Perso
     person.says("127.0.0.1:9")
     expect(person.page.locator("#notice .font-italic")).not_to_be_empty()
     expect(person.page.locator("#next")).to_be_disabled()
+
+
+@pytest.mark.parametrize("way_out", ["Sign in", "Disconnect"])
+def test_a_password_is_not_kept_for_other_pages(person: Person, seat: SeatProcess, way_out: str) -> None:
+    card, page = person.page.locator("#sign-in-card"), person.page
+    with Doorkeeper() as site:
+        page.fill("#address", site.url)
+        person.press("connect")
+        page.fill("#user", "ada")
+        page.fill("#password", "secret")
+        expect(card).to_contain_text("The site asks who you are.")
+        card.get_by_role("button", name=way_out).click()
+        if way_out == "Sign in":
+            person.says("Wrong name or password.")
+            expect(page.locator("#password")).to_have_value("")
+        other = page.context.new_page()
+        other.goto(seat.url)
+        expect(other.locator("#connect, #disconnect")).to_be_visible()
+        assert other.evaluate("trame.state.get('user')") == "ada"  # what is shared
+        assert other.evaluate("trame.state.get('password')") == ""
+        other.close()
+        if way_out == "Sign in":
+            card.get_by_role("button", name="Disconnect").click()
+        expect(page.locator("#connect")).to_be_visible()
 
 
 def test_a_box_is_a_prompt(annotator: Person, site: Site, tmp_path: Path) -> None:

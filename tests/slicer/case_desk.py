@@ -83,6 +83,25 @@ def edit(scene: Any, case: Any, segment: str, mask: np.ndarray[Any, Any]) -> Non
     slicer.util.updateSegmentBinaryLabelmapFromArray(array, segmentation_of(scene, case), segment, volume)
 
 
+def paint(segmentation: Any, key: str, mask: np.ndarray[Any, Any], to_world: np.ndarray[Any, Any]) -> None:
+    """Paint voxels of a grid of the world, as a brush in the views does: into the segmentation's own space."""
+    import slicer
+    import vtk
+    from vtk.util import numpy_support
+
+    from_world = vtk.vtkMatrix4x4()
+    parent = segmentation.GetParentTransformNode()
+    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(None, parent, from_world)
+    strokes = slicer.vtkOrientedImageData()
+    strokes.SetDimensions(*mask.shape)
+    flat = np.ascontiguousarray(mask.transpose(2, 1, 0), np.uint8).ravel()
+    strokes.GetPointData().SetScalars(numpy_support.numpy_to_vtk(flat, deep=True))
+    matrix = slicer.util.arrayFromVTKMatrix(from_world) @ to_world
+    strokes.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(matrix))
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    assert logic.SetBinaryLabelmapToSegment(strokes, segmentation, key, logic.MODE_MERGE_MASK)
+
+
 def add_transform(scene: Any, matrix: np.ndarray[Any, Any]) -> Any:
     import slicer
 

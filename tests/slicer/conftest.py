@@ -119,6 +119,24 @@ def panel(qapp: Any, scene: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.fixture
+def german(qapp: Any, panel: Any, tmp_path: Path) -> Iterator[Any]:
+    """A panel in a Slicer that is set to German."""
+    from FedSegLib import language
+    from panel_driver import PanelDriver, shots_folder
+    from PySide6 import QtCore
+
+    settings = QtCore.QSettings()
+    settings.setValue("Internationalization/Enabled", True)
+    settings.setValue("language", "de-DE")
+    settings.sync()
+    driver = PanelDriver(qapp, shots_folder(tmp_path / "shots"))
+    yield driver
+    driver.close()
+    settings.clear()
+    language.use(None)
+
+
+@pytest.fixture
 def live(panel: Any, scene: Any, peer: Any) -> Any:
     """The panel with a case open in three slice views, a promptable model, consent, and a tool in hand."""
     from live_case import open_live

@@ -18,12 +18,32 @@ def world(ijk: tuple[float, float, float]) -> list[float]:
 
 
 def tap(panel: PanelDriver, ijk: tuple[int, int, int]) -> None:
-    """A click in a slice view, with a pointing tool in hand: Slicer adds a point to the active node."""
+    """A click in a slice view, with a pointing tool in hand; the mouse stays there."""
+    hover(panel, ijk)
+    _place(ijk, defined=True)
+    hover(panel, ijk)
+
+
+def hover(panel: PanelDriver, ijk: tuple[int, int, int]) -> None:
+    """The mouse moves in a slice view, with a pointing tool in hand: Slicer shows where a click would place a point."""
+    _place(ijk, defined=False)
+    panel.process()
+
+
+def _place(ijk: tuple[int, int, int], *, defined: bool) -> None:
+    """What vtkSlicerMarkupsWidget does: the active node's preview point moves, or becomes a placed point."""
     import slicer
 
     selection = slicer.app.applicationLogic().GetSelectionNode()
-    slicer.mrmlScene.GetNodeByID(selection.GetActivePlaceNodeID()).AddControlPointWorld(*world(ijk))
-    panel.process()
+    node = slicer.mrmlScene.GetNodeByID(selection.GetActivePlaceNodeID())
+    statuses = [node.GetNthControlPointPositionStatus(n) for n in range(node.GetNumberOfControlPoints())]
+    preview = node.PositionPreview
+    index = statuses.index(preview) if preview in statuses else node.GetControlPointPlacementStartIndex()
+    mouse = slicer.vtkMRMLInteractionEventData()
+    mouse.SetWorldPosition(world(ijk))
+    status = node.PositionDefined if defined else preview
+    upright = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+    node.GetDisplayNode().UpdateActiveControlPointWorld(index, mouse, upright, "", "", status)
 
 
 def shown(panel: PanelDriver, name: str) -> Voxels:
@@ -52,7 +72,7 @@ def points(panel: PanelDriver) -> int:
     from FedSegLib.scene import Pointer
 
     case = panel.widget.controller.casework.case
-    return int(slicer.mrmlScene.GetNodeByID(case.pointers[Pointer.INCLUDE]).GetNumberOfControlPoints())
+    return int(slicer.mrmlScene.GetNodeByID(case.pointers[Pointer.INCLUDE]).GetNumberOfDefinedControlPoints())
 
 
 def open_live(panel: PanelDriver, scene: Any, peer: SitePeer) -> PanelDriver:

@@ -167,33 +167,19 @@ def test_no_text_is_left_in_english(bracketed_panel: PanelDriver, peer: SitePeer
     assert not untranslated(panel)
 
 
-def test_the_panel_speaks_german_where_slicer_does(
-    qapp: Any, panel: PanelDriver, peer: SitePeer, tmp_path: Path
-) -> None:
-    from panel_driver import shots_folder
-
-    settings = QtCore.QSettings()
-    settings.setValue("Internationalization/Enabled", True)
-    settings.setValue("language", "de-DE")
-    settings.sync()
-    german = PanelDriver(qapp, shots_folder(tmp_path / "shots"))
-    try:
-        assert german.ui.connectButton.text == "Verbinden"
-        german.connect(peer.url)
-        german.until(lambda: german.ui.casesTable.rowCount == 3, "for the work list")
-        german.open_case()
-        german.segment()
-        assert "Gewählt, weil" in german.ui.caseLabel.text
-        assert german.ui.casesTable.item(0, 1).text() in ("neu", "in Arbeit")
-        german.click(german.ui.submitButton)
-        assert "werden an den Standort 'north'" in german.ui.consentLabel.text
-        german.click(german.ui.agreeButton)
-        german.until(lambda: "ist eingereicht" in german.says, "for the receipt")
-        german.shoot("23-german")
-    finally:
-        german.close()
-        settings.clear()
-        language.use(None)
+def test_the_panel_speaks_german_where_slicer_does(german: PanelDriver, peer: SitePeer) -> None:
+    assert german.ui.connectButton.text == "Verbinden"
+    german.connect(peer.url)
+    german.until(lambda: german.ui.casesTable.rowCount == 3, "for the work list")
+    german.open_case()
+    german.segment()
+    assert "Gewählt, weil" in german.ui.caseLabel.text
+    assert german.ui.casesTable.item(0, 1).text() in ("neu", "in Arbeit")
+    german.click(german.ui.submitButton)
+    assert "werden an den Standort 'north'" in german.ui.consentLabel.text
+    german.click(german.ui.agreeButton)
+    german.until(lambda: "ist eingereicht" in german.says, "for the receipt")
+    german.shoot("23-german")
 
 
 def test_a_language_without_a_catalogue_is_english(qapp: Any, panel: PanelDriver, tmp_path: Path) -> None:

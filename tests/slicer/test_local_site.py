@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from FedSegLib import language
 from FedSegLib.cancel import CancelSwitch
 from FedSegLib.errors import Cancelled, LocalSiteFault
 from FedSegLib.local_site import LocalSettings, LocalSite, check_environment
@@ -82,6 +83,28 @@ def test_what_is_missing_is_told_with_a_next_step(wanted: LocalSettings, tmp_pat
         with pytest.raises(LocalSiteFault, match=says) as caught:
             check_environment(settings)
         assert caught.value.hint
+
+
+@pytest.mark.parametrize("speech", ["en", "de"])
+def test_how_to_install_the_site_can_be_followed(wanted: LocalSettings, speech: str) -> None:
+    module = Path(__file__).resolve().parents[2] / "SlicerFedSeg"
+    language.use(language.read_catalogue(module / "Resources/Translations/FedSeg_de.ts") if speech == "de" else None)
+    try:
+        with pytest.raises(LocalSiteFault) as caught:
+            check_environment(change(wanted, environment={**wanted.environment, "PYTHONPATH": ""}))
+    finally:
+        language.use(None)
+    folder = {"en": "FOLDER", "de": "ORDNER"}[speech]
+    for part in (
+        "'python3 -m venv fedseg-site'",
+        f"'fedseg-site/bin/pip install {folder}'",
+        "'py -m venv fedseg-site'",
+        f"'fedseg-site\\Scripts\\pip install {folder}'",
+        "pyproject.toml",
+    ):
+        assert part in caught.value.hint
+    assert (module.parent / "pyproject.toml").is_file()
+    assert not (module / "pyproject.toml").exists()
 
 
 def test_a_site_that_ends_at_once_says_why(wanted: LocalSettings, tmp_path: Path) -> None:

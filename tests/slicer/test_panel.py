@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import site_peer
+from FedSegLib import casework, watching
+from FedSegLib.decoding import decode_image
 from panel_driver import PanelDriver
 from site_peer import SitePeer
 from volume_files import nrrd, read_nrrd
@@ -122,6 +126,29 @@ def test_signing_in(panel: PanelDriver, peer: SitePeer) -> None:
     assert not panel.ui.signInPanel.visible
 
 
+def test_who_can_read_along_is_said_before_the_password_is_typed(
+    panel: PanelDriver, peer: SitePeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda host, *more, **options: known("127.0.0.1" if "site" in host else host, *more, **options),
+    )
+    monkeypatch.setenv("NO_PROXY", "*")
+    peer.users["ada"] = "secret"
+    url = peer.url.replace("127.0.0.1", "site.example")
+    panel.type(panel.ui.serverBox, url)
+    panel.click(panel.ui.testButton)
+    panel.until(lambda: "asks you to sign in. The connection is NOT encrypted." in panel.says, "for the answer")
+    panel.connect(url)
+    assert panel.ui.signInPanel.visible
+    assert "NOT encrypted" in panel.ui.siteLabel.text
+    panel.click(panel.ui.disconnectButton)
+    panel.connect(peer.url)
+    assert panel.ui.siteLabel.text == "The site asks who you are."
+
+
 def test_a_sign_in_that_runs_out_keeps_the_case(panel: PanelDriver, peer: SitePeer) -> None:
     panel.connect(peer.url)
     panel.open_case()
@@ -155,6 +182,54 @@ def test_fetching_and_segmenting_can_be_stopped(panel: PanelDriver, peer: SitePe
     panel.shoot("07-segmenting")
     panel.click(panel.ui.cancelButton)
     panel.until(lambda: panel.view.phase.name == "OPEN", "for the stop")
+
+
+@pytest.mark.parametrize("button", ["cancelButton", "disconnectButton"])
+def test_an_image_that_came_too_late_does_not_stay_on_the_disk(
+    panel: PanelDriver, peer: SitePeer, monkeypatch: pytest.MonkeyPatch, button: str
+) -> None:
+    there, go_on = threading.Event(), threading.Event()
+
+    def decode(path: Path) -> Any:
+        there.set()
+        go_on.wait(10)
+        return decode_image(path)
+
+    monkeypatch.setattr(casework, "decode_image", decode)
+    panel.connect(peer.url)
+    panel.click(panel.ui.nextButton)
+    panel.until(there.is_set, "for the image")
+    assert panel.temporary_files() == ["image.nrrd"]
+    panel.click(getattr(panel.ui, button))
+    go_on.set()
+    panel.until(lambda: not panel.widget.controller.busy, "for the end")
+    assert panel.view.case is None
+    assert panel.temporary_files() == []
+
+
+def test_an_image_that_makes_decoding_fail_does_not_stay_on_the_disk(panel: PanelDriver, peer: SitePeer) -> None:
+    peer.image = peer.image.replace(b"sizes: 24 20 12", b"sizes: 24 20 " + b"9" * 30)
+    panel.connect(peer.url)
+    panel.click(panel.ui.nextButton)
+    panel.until(lambda: panel.says and panel.view.phase.name == "READY", "for the failure")
+    assert panel.temporary_files() == []
+
+
+def test_slicer_is_held_less_when_a_wait_gets_long(
+    panel: PanelDriver, peer: SitePeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "IDLE_SECONDS", 0.3)  # looks at the site meanwhile
+    panel.connect(peer.url)
+    panel.open_case()
+    gate = peer.hold("POST", "/infer/unet")
+    panel.click(panel.ui.segmentButton)
+    assert panel.widget.timer.interval == 2  # a quick answer is shown at once
+    looked = peer.count("GET", "/learning")
+    for more in (1, 2):
+        panel.until(lambda more=more: peer.count("GET", "/learning") > looked + more, "for a look")
+        panel.until(lambda: panel.widget.timer.interval == 50, "for longer pauses")
+    gate.set()
+    panel.until(lambda: panel.view.phase.name == "OPEN", "for the mask")
 
 
 @pytest.mark.parametrize("strategy", ["random", "uncertainty"])

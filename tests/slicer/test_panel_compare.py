@@ -14,8 +14,7 @@ from test_panel_versions import version
 from volume_files import nrrd
 
 
-@pytest.fixture
-def compared(panel: PanelDriver, peer: SitePeer, scene: Any) -> PanelDriver:
+def compare(panel: PanelDriver, peer: SitePeer, scene: Any) -> PanelDriver:
     """unet-0001 marks the canned mask, unet-0002 the same one voxel further along i."""
     peer.versions = [version(1, "accepted"), version(2, "champion")]
 
@@ -36,6 +35,11 @@ def compared(panel: PanelDriver, peer: SitePeer, scene: Any) -> PanelDriver:
     panel.click(panel.ui.compareButton)
     panel.until(lambda: panel.view.comparison is not None, "for the comparison")
     return panel
+
+
+@pytest.fixture
+def compared(panel: PanelDriver, peer: SitePeer, scene: Any) -> PanelDriver:
+    return compare(panel, peer, scene)
 
 
 def _layout() -> Any:
@@ -87,6 +91,19 @@ def test_three_ways_of_showing(compared: PanelDriver, scene: Any) -> None:
     compared.click(compared.ui.endButton)
     assert visible(scene) == {"case-01 segmentation": True}
     assert not compared.ui.comparisonPanel.visible
+
+
+def test_versions_are_compared_in_german_as_in_english(german: PanelDriver, peer: SitePeer, scene: Any) -> None:
+    compare(german, peer, scene)
+    assert (visible(scene)["Unterschied"], visible(scene)["unet-0001"]) == (True, False)
+    apart = scene.GetFirstNodeByName("case-01: Unterschied").GetSegmentation()
+    names = [apart.GetNthSegment(at).GetName() for at in range(apart.GetNumberOfSegments())]
+    assert names == ["nur unet-0002", "nur unet-0001", "andere Struktur"]
+    german.choose(german.ui.modeBox, "nebeneinander")
+    layout = scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+    assert layout.GetViewArrangement() == layout.SlicerLayoutSideBySideView
+    assert scene.GetFirstNodeByName("case-01: unet-0002").GetDisplayNode().GetNthViewNodeID(0) == "vtkMRMLSliceNodeRed"
+    assert not visible(scene)["Unterschied"]
 
 
 def test_differences_are_where_the_masks_differ(compared: PanelDriver, scene: Any) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from case_desk import segmentation_of
+import site_peer
+from case_desk import edit, segmentation_of
 from live_case import disc, points, settle, shown, tap
 from panel_driver import PanelDriver
 from site_peer import SitePeer
@@ -35,6 +36,58 @@ def test_a_refused_prompt_takes_its_point_away(live: PanelDriver, peer: SitePeer
     tap(live, (8, 9, 4))
     settle(live)
     assert points(live) == 2
+
+
+def paint(live: PanelDriver, scene: Any, name: str, i: int) -> np.ndarray[Any, Any]:
+    """A square painted by hand, added to a structure; returns the structure's voxels."""
+    case = live.widget.controller.casework.case
+    painted = shown(live, name)
+    painted[i : i + 3, 3:6, 2] = True
+    edit(scene, case, segmentation_of(scene, case).GetSegmentation().GetSegmentIdBySegmentName(name), painted)
+    return painted
+
+
+def test_edits_by_hand_reach_the_site_though_a_request_failed(live: PanelDriver, scene: Any, peer: SitePeer) -> None:
+    tap(live, (14, 10, 6))
+    settle(live)
+    painted = paint(live, scene, "edema", 2)
+    peer.refuse("POST", "/sessions/s1/prompts", 503, detail="The site is busy.", hint="Try again.")
+    tap(live, (8, 9, 4))
+    settle(live)
+    assert "The site is busy." in live.says
+    peer.replies.clear()
+    tap(live, (8, 9, 4))
+    settle(live)
+    assert np.array_equal(peer.sessions.open["s1"].mask == site_peer.LABELS["edema"], painted)
+    assert np.array_equal(shown(live, "edema"), painted)
+
+
+def test_undo_stays_in_step_when_only_some_edits_by_hand_arrived(live: PanelDriver, scene: Any, peer: SitePeer) -> None:
+    prompts = ("POST", "/sessions/s1/prompts")
+    tap(live, (14, 10, 6))
+    settle(live)
+    edema = paint(live, scene, "edema", 2)
+    paint(live, scene, "tumour", 6)
+
+    def refuse_the_second_edit(handler: site_peer.Handler) -> None:
+        if peer.count(*prompts) == 3:
+            handler.send_json({"detail": "The site is busy."}, 503)
+        else:
+            handler._route(peer.received[-1])
+
+    peer.replies[prompts] = refuse_the_second_edit
+    tap(live, (8, 9, 4))
+    settle(live)
+    assert "The site is busy." in live.says
+    peer.replies.clear()
+    clicked, nothing = disc(14, 10, 6), np.zeros(site_peer.SHAPE, bool)
+    for steps_left in ((clicked, edema, 1), (clicked, nothing, 1), (nothing, nothing, 0)):
+        live.click(live.ui.undoButton)  # the edit that did not arrive is sent first, and is a step of its own
+        settle(live)
+        assert np.array_equal(shown(live, "tumour"), steps_left[0])
+        assert np.array_equal(shown(live, "edema"), steps_left[1])
+        assert points(live) == steps_left[2]
+    assert not live.ui.undoButton.enabled
 
 
 def test_a_point_outside_the_image_is_not_sent(live: PanelDriver, peer: SitePeer) -> None:

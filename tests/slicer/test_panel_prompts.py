@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import site_peer
 from case_desk import edit, segmentation_of
-from live_case import disc, points, settle, shown, tap, world
+from live_case import disc, hover, points, settle, shown, tap, world
 from panel_driver import PanelDriver
 from site_peer import SitePeer
 
@@ -85,6 +85,58 @@ def test_undo_and_redo_move_mask_and_points_together(live: PanelDriver) -> None:
     tap(live, (8, 9, 4))
     settle(live)
     assert not live.ui.redoButton.enabled  # a new step ends what was undone
+
+
+def test_undo_and_redo_by_key_leave_the_point_under_the_mouse_to_the_next_click(
+    live: PanelDriver, peer: SitePeer
+) -> None:
+    live.widget.enter()
+    tap(live, (14, 10, 6))
+    settle(live)
+    for key, left in (("U", 0), ("Y", 1), ("U", 0), ("Y", 1)):
+        hover(live, (10, 10, 6))
+        live.key(key)
+        settle(live)
+        assert points(live) == left
+    tap(live, (8, 9, 4))
+    settle(live)
+    sent = [json.loads(item.body)["foreground"] for item in peer.wait_for("POST", "/sessions/s1/prompts", 2)]
+    assert sent == [[[14, 10, 6]], [[8, 9, 4]]]
+    assert points(live) == 2
+    assert np.array_equal(shown(live, "tumour"), disc(14, 10, 6) | disc(8, 9, 4))
+    live.key("U")
+    settle(live)
+    assert np.array_equal(shown(live, "tumour"), disc(14, 10, 6))
+    assert points(live) == 1
+
+
+def test_points_that_were_sent_cannot_be_dragged(live: PanelDriver, scene: Any) -> None:
+    from FedSegLib.scene import Pointer
+
+    live.widget.enter()
+    tap(live, (14, 10, 6))
+    settle(live)
+    for key in ("U", "Y"):
+        live.key(key)
+        settle(live)
+    hover(live, (10, 10, 6))
+    node = scene.GetNodeByID(live.widget.controller.casework.case.pointers[Pointer.INCLUDE])
+    count = node.GetNumberOfControlPoints()
+    locked = {node.GetNthControlPointPositionStatus(n): node.GetNthControlPointLocked(n) for n in range(count)}
+    assert locked == {node.PositionDefined: True, node.PositionPreview: False}
+
+
+def test_a_click_is_answered_even_if_an_older_point_was_deleted(live: PanelDriver, scene: Any, peer: SitePeer) -> None:
+    from FedSegLib.scene import Pointer
+
+    tap(live, (14, 10, 6))
+    settle(live)
+    scene.GetNodeByID(live.widget.controller.casework.case.pointers[Pointer.INCLUDE]).RemoveNthControlPoint(0)
+    tap(live, (8, 9, 4))
+    settle(live)
+    sent = [json.loads(item.body)["foreground"] for item in peer.wait_for("POST", "/sessions/s1/prompts", 2)]
+    assert sent == [[[14, 10, 6]], [[8, 9, 4]]]
+    assert points(live) == 2  # as the mask has them
 
 
 def test_edits_by_hand_reach_the_site_before_the_next_prompt(live: PanelDriver, scene: Any, peer: SitePeer) -> None:
@@ -174,8 +226,7 @@ def test_a_scribble_is_painted_with_slicers_brush(
     import slicer
 
     live.click(getattr(live.ui, f"{button}Button"))
-    segment_section = next(section for section in live.widget.sections if section.FORM == "Segment")
-    editor = segment_section._brush._editor
+    editor = brush_of(live)
     assert editor.activeEffect().name == "Paint"
     assert editor.currentSegmentID() == segment
     painted = np.zeros(site_peer.SHAPE, np.uint8)
@@ -284,6 +335,49 @@ def test_the_segment_editor_works_on_the_open_case(live: PanelDriver) -> None:
     assert live.ui.editor.activeEffect() is None  # one thing holds the mouse
     live.click(live.ui.disconnectButton)
     assert live.ui.editor.segmentationNode() is None
+
+
+def brush_of(panel: PanelDriver) -> Any:
+    """The invisible editor that scribbles are painted with."""
+    return next(section for section in panel.widget.sections if section.FORM == "Segment")._brush._editor
+
+
+def test_an_effect_of_the_segment_editor_takes_the_mouse_from_the_scribbles(live: PanelDriver) -> None:
+    live.click(live.ui.scribbleButton)
+    live.ui.editor.setActiveEffectByName("Draw")
+    assert not live.ui.scribbleButton.checked
+    assert brush_of(live).activeEffect() is None
+    assert live.ui.editor.activeEffect().name == "Draw"
+    live.click(live.ui.scribbleButton)
+    assert live.ui.editor.activeEffect() is None
+    assert brush_of(live).activeEffect().name == "Paint"
+
+
+def test_an_effect_taken_while_consent_is_asked_for_is_laid_down(panel: PanelDriver, peer: SitePeer) -> None:
+    panel.connect(peer.url)
+    panel.open_case()
+    panel.choose(panel.ui.modelBox, "sam")
+    panel.click(panel.ui.scribbleButton)
+    panel.ui.editor.setActiveEffectByName("Draw")
+    panel.click(panel.ui.agreeButton)
+    assert panel.ui.editor.activeEffect() is None
+    assert brush_of(panel).activeEffect().name == "Paint"
+
+
+def test_editor_and_scribbles_work_again_after_the_scene_was_closed(live: PanelDriver, scene: Any) -> None:
+    live.click(live.ui.scribbleButton)
+    scene.Clear(0)
+    live.process()
+    live.open_case()
+    case = live.widget.controller.casework.case
+    assert live.ui.editor.segmentationNode() is segmentation_of(scene, case)
+    assert live.ui.editor.sourceVolumeNode().GetID() == case.volume
+    live.click(live.ui.scribbleButton)
+    assert brush_of(live).segmentationNode().GetID() == case.scribbles
+    assert brush_of(live).activeEffect().name == "Paint"
+    live.ui.editor.setActiveEffectByName("Draw")
+    assert live.ui.editor.activeEffect().name == "Draw"
+    assert not live.ui.scribbleButton.checked
 
 
 def test_pointing_ends_with_slicers_own_mouse_mode(panel: PanelDriver, peer: SitePeer) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import site_peer
+from case_desk import add_transform, affine_of, paint, segmentation_of
 from FedSegLib.adopting import case_name
 from panel_driver import PanelDriver
 from site_peer import SitePeer
@@ -71,6 +72,28 @@ def test_an_adopted_volume_is_worked_on_and_stays_in_the_scene(loaded: PanelDriv
     loaded.open_case()
     assert scene.GetFirstNodeByName("5: DOE^JANE AX") is not None
     assert scene.GetFirstNodeByName("5-DOE-JANE-AX segmentation") is None
+
+
+def test_what_is_painted_on_a_volume_under_a_transform_is_submitted_in_its_own_space(
+    loaded: PanelDriver, peer: SitePeer, scene: Any
+) -> None:
+    move = affine_of("oblique")
+    volume = loaded.ui.volumeBox.currentNode()
+    volume.SetAndObserveTransformNodeID(add_transform(scene, move).GetID())
+    loaded.click(loaded.ui.sendVolumeButton)
+    loaded.click(loaded.ui.agreeButton)
+    loaded.until(lambda: loaded.view.case is not None, "for the case")
+    painted = np.zeros(site_peer.SHAPE, bool)
+    painted[2:5, 3:7, 2:4] = True
+    segmentation = segmentation_of(scene, loaded.widget.controller.casework.case)
+    key = segmentation.GetSegmentation().GetSegmentIdBySegmentName("edema")
+    paint(segmentation, key, painted, move @ site_peer.AFFINE)  # where the views show the image
+    loaded.click(loaded.ui.submitButton)
+    loaded.click(loaded.ui.agreeButton)
+    loaded.until(lambda: "is submitted" in loaded.says, "for the receipt")
+    voxels, affine = read_nrrd(peer.wait_for("PUT", "/datastore/label")[0].form["label"])
+    assert np.array_equal(voxels, site_peer.LABELS["edema"] * painted)
+    assert np.allclose(affine, site_peer.AFFINE, atol=1e-9)
 
 
 def test_a_name_that_is_taken_is_told(loaded: PanelDriver, peer: SitePeer) -> None:

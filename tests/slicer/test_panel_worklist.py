@@ -94,6 +94,26 @@ def test_a_finished_case_is_opened_with_its_mask_and_edited_again(panel: PanelDr
     assert "'case-10' is not submitted" in panel.says
 
 
+@pytest.mark.parametrize(
+    ("shift", "value", "says"), [(5.0, 2, "voxels away from the image"), (0.0, 9, "holds the values [9]")]
+)
+def test_a_finished_case_whose_mask_does_not_fit_is_opened_without_it(
+    panel: PanelDriver, peer: SitePeer, shift: float, value: int, says: str
+) -> None:
+    affine = site_peer.AFFINE.copy()
+    affine[0, 3] += shift
+    peer.finals["case-10"] = nrrd(np.where(site_peer.mask() > 0, value, 0).astype(np.uint8), affine)
+    listed(panel, peer)
+    choose(panel, 2)
+    panel.click(panel.ui.openButton)
+    panel.until(lambda: says in panel.says, "for the refusal")
+    assert panel.ui.caseLabel.text == "case-10"  # neither submitted nor opened again
+    panel.segment()
+    panel.widget.controller.connection.agree()
+    panel.click(panel.ui.submitButton)
+    panel.until(lambda: "is submitted" in panel.says, "for the receipt")
+
+
 def trim(panel: PanelDriver) -> None:
     """Take voxels from the tumour by hand, as the Segment Editor does."""
     import slicer

@@ -266,10 +266,44 @@ def test_an_unreadable_image_leaves_the_scene_as_it_was(desk: Desk, scene: Any, 
     assert scene.GetNumberOfNodes() == before
 
 
-def test_a_result_follows_a_moved_image(desk: Desk, scene: Any) -> None:
+def painting_grid(scene: Any, node_id: str) -> np.ndarray[Any, Any]:
+    """Voxel -> world of what Slicer's Segment Editor paints on: the segmentation's reference geometry."""
+    import slicer
+    import vtk
+
+    node = scene.GetNodeByID(node_id)
+    grid, matrix, to_world = slicer.vtkOrientedImageData(), vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
+    name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+    parameter = node.GetSegmentation().GetConversionParameter(name)
+    assert slicer.vtkSegmentationConverter.DeserializeImageGeometry(parameter, grid, False)
+    grid.GetImageToWorldMatrix(matrix)
+    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(node.GetParentTransformNode(), None, to_world)
+    return np.asarray(slicer.util.arrayFromVTKMatrix(to_world) @ slicer.util.arrayFromVTKMatrix(matrix))
+
+
+def test_masks_and_scribbles_follow_a_moved_image(desk: Desk, scene: Any) -> None:
+    import slicer
+
     case = desk.open()
-    transform = add_transform(scene, affine_of("oblique"))
-    scene.GetNodeByID(case.volume).SetAndObserveTransformNodeID(transform.GetID())
+    volume, segmentation = scene.GetNodeByID(case.volume), segmentation_of(scene, case)
+    labels = random_labels()
+    desk.code.show_mask(case, mask_of(labels, desk.affine), desk.folder)
+    move = affine_of("oblique")
+    transform = add_transform(scene, move)
+    for moved, matrix in ((transform.GetID(), move), (None, np.eye(4))):
+        volume.SetAndObserveTransformNodeID(moved)
+        on_the_image = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, "tumour", volume)
+        assert np.array_equal(on_the_image.transpose(2, 1, 0), labels == 5)  # as it is seen
+        for node_id in (case.segmentation, case.scribbles):
+            assert np.allclose(painting_grid(scene, node_id), matrix @ desk.affine, atol=1e-6)
+        voxels, affine = desk.export(case)
+        assert np.array_equal(voxels, labels)
+        assert np.allclose(affine, desk.affine, atol=1e-9)
+
+
+def test_a_segmentation_that_was_moved_alone_is_refused_until_a_result_comes(desk: Desk, scene: Any) -> None:
+    case = desk.open()
+    segmentation_of(scene, case).SetAndObserveTransformNodeID(add_transform(scene, affine_of("oblique")).GetID())
     with pytest.raises(GeometryMismatch, match="different transforms"):
         desk.export(case, allow_empty=True)
     labels = random_labels()
@@ -277,6 +311,13 @@ def test_a_result_follows_a_moved_image(desk: Desk, scene: Any) -> None:
     voxels, affine = desk.export(case)
     assert np.array_equal(voxels, labels)
     assert np.allclose(affine, desk.affine, atol=1e-9)
+
+
+def test_a_case_that_was_left_does_not_follow_its_image(desk: Desk, scene: Any) -> None:
+    case = desk.open()
+    desk.code.put_away(case)
+    scene.GetNodeByID(case.volume).SetAndObserveTransformNodeID(add_transform(scene, np.eye(4)).GetID())
+    assert segmentation_of(scene, case).GetTransformNodeID() is None
 
 
 def test_a_case_whose_nodes_are_gone_says_so(desk: Desk, scene: Any) -> None:

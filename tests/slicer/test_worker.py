@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from FedSegLib import worker
 from FedSegLib.cancel import CancelSwitch
 from FedSegLib.errors import Cancelled
 from FedSegLib.worker import Lane, Mailbox
@@ -136,6 +137,26 @@ def test_an_idle_tick_does_not_wait(mailbox: Mailbox) -> None:
     for _ in range(100):
         mailbox.deliver(give_way=1.0)
     assert time.perf_counter() - started < 0.5
+
+
+def test_only_what_was_just_asked_for_makes_ticks_come_often(
+    mailbox: Mailbox, lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "HURRY_SECONDS", 0.2)
+    go, ended = threading.Event(), []
+    other = Lane("other", mailbox)
+    assert not mailbox.hurried
+    lane.submit(lambda cancel, report: go.wait(PATIENCE), ended.append, pytest.fail)
+    assert mailbox.hurried
+    deliver_until(mailbox, lambda: not mailbox.hurried)
+    assert mailbox.pending == 1
+    other.submit(lambda cancel, report: 2, ended.append, pytest.fail)
+    assert mailbox.hurried
+    deliver_until(mailbox, lambda: ended == [2])
+    assert not mailbox.hurried  # only the long one is left
+    go.set()
+    deliver_until(mailbox, lambda: ended == [2, True])
+    other.close()
 
 
 def test_the_worker_advances_though_the_gui_thread_holds_the_lock(mailbox: Mailbox, lane: Lane) -> None:

@@ -73,9 +73,10 @@ class Outcome:
 def carry_out(
     calls: SessionCalls, name: str, edits: Sequence[Prompt], ask: Ask, consent: Consent, cancel: CancelSwitch
 ) -> Outcome:
-    """Send the person's edits, then the request (worker thread); what the edits brought is kept if it fails."""
-    answers = [calls.prompt(name, edit, consent, cancel) for edit in edits]
+    """Send the person's edits, then the request (worker thread); what the edits brought is kept if one fails."""
+    answers: list[Answer] = []
     try:
+        answers.extend(calls.prompt(name, edit, consent, cancel) for edit in edits)  # up to one that fails
         return Outcome(answers, _one(calls, name, ask, consent, cancel), None)
     except FedSegError as error:
         return Outcome(answers, None, error)

@@ -6,9 +6,18 @@ steps up even for undo; here steps are a list with a cursor, as a person thinks 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 World = tuple[float, float, float]
+
+_SAME_PLACE = 1e-3
+"""Millimetres: a point that the scene gives back lies where it was put but for rounding."""
+
+
+def same_place(one: World, two: World) -> bool:
+    """True when two positions are those of one point."""
+    return math.dist(one, two) < _SAME_PLACE
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from .asks import Ask, Kind, LiveCanvas, Outcome, carry_out, edits_between, shap
 from .calls import SessionCalls
 from .drawing import slices_of
 from .protocol import Answer, Prompt, Session
-from .trail import Mark, Trail
+from .trail import Mark, Trail, same_place
 
 
 class LiveWork:
@@ -131,9 +131,13 @@ class LiveWork:
             return
         shown = self._trail.shown(self.label)
         for inside, places in canvas.points():
-            known = sum(mark.inside is inside for mark in shown)
-            for world in places[known:]:
-                self._point(canvas, Mark(self.label, inside, world))
+            known = [mark for mark in shown if mark.inside is inside]
+            for world in places:  # a new one is not always the last: Slicer's preview of it may be older than others
+                mark = next((one for one in known if same_place(one.world, world)), None)
+                if mark is None:
+                    self._point(canvas, Mark(self.label, inside, world))
+                else:
+                    known.remove(mark)
 
     def _point(self, canvas: LiveCanvas, mark: Mark) -> None:
         try:
@@ -299,6 +303,7 @@ class LiveWork:
             self._panel.change(case=case, notice=None)
 
     def _failed(self, ask: Ask, error: Exception) -> None:
+        self._stamp = ()  # edits that were to be sent may not have arrived: compare again before the next request
         if isinstance(error, NotFound) and self._session is not None and not ask.again:
             self._lose_session()
             if ask.kind in (Kind.PROMPT, Kind.OPEN):

@@ -62,7 +62,7 @@ class Canvas:
     # ---- what was placed
 
     def points(self) -> list[tuple[bool, list[World]]]:
-        """For inside and outside: positions of the points, in the order of placing."""
+        """For inside and outside: positions of the points, in the scene's order."""
         return [(inside, defined_points(self._case.pointers[pointer])) for pointer, inside in _KINDS.items()]
 
     def show_marks(self, marks: list[Mark]) -> None:

@@ -87,6 +87,8 @@ class SlicerScene:
 
     def __init__(self) -> None:
         self._comparison: SceneComparison | None = None
+        self._following: dict[str, int] = {}
+        """By a case's segmentation: the observer of its volume that keeps the two together."""
 
     def open_image(self, path: Path, name: str, schema: LabelSchema, image: Image | None = None) -> SceneCase:
         """Load an image file and give it an empty segment for every structure of the schema.
@@ -126,6 +128,7 @@ class SlicerScene:
     def _lay_table(self, volume: Any, name: str, schema: LabelSchema, positions: bool, *, adopted: bool) -> SceneCase:
         scene = slicer.mrmlScene
         segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{name} segmentation")
+        follow(segmentation, volume)
         segmentation.CreateDefaultDisplayNodes()
         segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
         for label in schema.labels:
@@ -138,10 +141,23 @@ class SlicerScene:
             Pointer.LASSO: lasso_node(f"{name} lasso"),
         }
         scribbles = scribble_node(f"{name} scribbles", volume)
+        self._keep_together(volume, segmentation.GetID(), scribbles)
         logic = slicer.app.applicationLogic()
         logic.GetSelectionNode().SetActiveVolumeID(volume.GetID())
         logic.PropagateVolumeSelection(1)
         return SceneCase(name, volume.GetID(), segmentation.GetID(), pointers, scribbles, schema, positions, adopted)
+
+    def _keep_together(self, volume: Any, segmentation: str, scribbles: str) -> None:
+        """Let what is painted go along when the volume is put under a transform, or taken from one."""
+
+        def moved(caller: Any, event: Any) -> None:
+            for node_id in (segmentation, scribbles):
+                node = slicer.mrmlScene.GetNodeByID(node_id)
+                if node is not None:
+                    follow(node, caller)
+
+        event = slicer.vtkMRMLTransformableNode.TransformModifiedEvent
+        self._following[segmentation] = volume.AddObserver(event, moved)
 
     def close_case(self, case: SceneCase) -> None:
         """Remove the case's nodes; those that are gone already are no matter."""
@@ -154,6 +170,9 @@ class SlicerScene:
     def put_away(self, case: SceneCase) -> None:
         """Remove what only prompting needs; image and segmentation stay."""
         self.stop_pointing()
+        tag, volume = self._following.pop(case.segmentation, None), slicer.mrmlScene.GetNodeByID(case.volume)
+        if tag is not None and volume is not None:
+            volume.RemoveObserver(tag)
         for node_id in (*case.pointers.values(), case.scribbles):
             node = slicer.mrmlScene.GetNodeByID(node_id)
             if node is not None:
@@ -214,7 +233,7 @@ class SlicerScene:
 
         Raises:
             CaseGone: volume or segmentation left the scene.
-            GeometryMismatch: volume and segmentation lie under different transforms.
+            GeometryMismatch: somebody put the segmentation under another transform than its volume.
             LabelMismatch: a segment outside the schema holds voxels, a name occurs twice, or structures overlap.
             EmptyMask: nothing is marked and ``allow_empty`` is False.
         """
@@ -222,7 +241,7 @@ class SlicerScene:
         if segmentation.GetTransformNodeID() != volume.GetTransformNodeID():
             raise GeometryMismatch(
                 _("The image and its segmentation lie under different transforms."),
-                _("In the Transforms module, put both under the same transform or under none."),
+                _("In the Transforms module, put the segmentation under its image's transform, and check the mask."),
             )
         refuse_foreign(segmentation, volume, case.schema)
         return Voxels(checked_labels(segmentation, volume, case.schema, allow_empty=allow_empty), volume_grid(volume))

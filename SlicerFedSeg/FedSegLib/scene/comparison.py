@@ -9,6 +9,7 @@ from typing import Any
 
 import slicer
 
+from ..comparing import DIFFERENCE, SIDE_BY_SIDE
 from ..grid import Array
 from ..language import tr as _
 from ..protocol import Label, LabelSchema
@@ -26,8 +27,8 @@ class SceneComparison:
         self._own = own.GetID()
         apart = LabelSchema(
             (
-                Label(f"only {names[0]}", 1, (41, 120, 219)),
-                Label(f"only {names[1]}", 2, (242, 140, 26)),
+                Label(_("only {name}").format(name=names[0]), 1, (41, 120, 219)),
+                Label(_("only {name}").format(name=names[1]), 2, (242, 140, 26)),
                 Label(_("other structure"), 3, (204, 51, 179)),
             )
         )
@@ -36,7 +37,7 @@ class SceneComparison:
             for title, schema, labels in (
                 (names[0], case.schema, one),
                 (names[1], case.schema, two),
-                ("difference", apart, differences),
+                (_("difference"), apart, differences),
             )
         ]
         self._layout = _layout_node()
@@ -44,12 +45,12 @@ class SceneComparison:
         self._visible(own, False)
 
     def show(self, mode: str) -> None:
-        """Show "difference", "side by side" or "blended"."""
+        """Show one of the MODES."""
         one, two, difference = self._nodes
-        beside = mode == _("side by side")
-        self._visible(one, mode != "difference")
-        self._visible(two, mode != "difference")
-        self._visible(difference, mode == "difference")
+        beside = mode == SIDE_BY_SIDE
+        self._visible(one, mode != DIFFERENCE)
+        self._visible(two, mode != DIFFERENCE)
+        self._visible(difference, mode == DIFFERENCE)
         for node, view in zip((one, two), _VIEWS, strict=True):
             display = node.GetDisplayNode()
             display.RemoveAllViewNodeIDs()

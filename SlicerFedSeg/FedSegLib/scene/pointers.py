@@ -14,7 +14,9 @@ import vtk
 from ..errors import PromptOutside
 from ..grid import Array, Grid
 from ..language import tr as _
+from ..live.trail import World, same_place
 from ..protocol import Ijk
+from .segments import follow
 from .volumes import as_array, find_node, ijk_to_ras
 
 ToIjk = Callable[[Any], Array]
@@ -68,6 +70,7 @@ def lasso_node(name: str) -> str:
 def scribble_node(name: str, volume: Any) -> str:
     """A segmentation to paint strokes in, inside and outside the structure; returns its id."""
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    follow(node, volume)
     node.CreateDefaultDisplayNodes()
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     node.GetSegmentation().AddEmptySegment("draw", "draw", (0.1, 0.8, 0.2))
@@ -75,29 +78,37 @@ def scribble_node(name: str, volume: Any) -> str:
     return str(node.GetID())
 
 
-def defined_points(node_id: str) -> list[tuple[float, float, float]]:
+def defined_points(node_id: str) -> list[World]:
     """World positions of the points that are placed (not the one under the mouse)."""
     node = find_node(node_id, _("The case's points"))
-    return [
-        tuple(node.GetNthControlPointPositionWorld(position))
-        for position in range(node.GetNumberOfControlPoints())
-        if node.GetNthControlPointPositionStatus(position) == node.PositionDefined
-    ]
+    return [_position(node, index) for index in _defined(node)]
 
 
-def show_points(node_id: str, wanted: list[tuple[float, float, float]]) -> None:
+def _defined(node: Any) -> list[int]:
+    """Indices of the points that are placed. While a person places points, one under the mouse is among them: it may
+    have any index, is the next one to be placed, and must be left alone."""
+    found = range(node.GetNumberOfControlPoints())
+    return [index for index in found if node.GetNthControlPointPositionStatus(index) == node.PositionDefined]
+
+
+def _position(node: Any, index: int) -> World:
+    x, y, z = node.GetNthControlPointPositionWorld(index)
+    return float(x), float(y), float(z)
+
+
+def show_points(node_id: str, wanted: list[World]) -> None:
     """Make the node hold exactly these points; those that stand already are left alone."""
     node = find_node(node_id, _("The case's points"))
-    present = defined_points(node_id)
+    present = _defined(node)
     same = 0
-    while same < min(len(present), len(wanted)) and np.allclose(present[same], wanted[same], atol=1e-4):
+    while same < min(len(present), len(wanted)) and same_place(_position(node, present[same]), wanted[same]):
         same += 1
-    for position in reversed(range(same, len(present))):
-        node.RemoveNthControlPoint(position)
+    for index in reversed(present[same:]):
+        node.RemoveNthControlPoint(index)
     for world in wanted[same:]:
         node.AddControlPointWorld(*world)
-    for position in range(len(wanted)):
-        node.SetNthControlPointLocked(position, True)  # a prompt that was sent is undone, not dragged
+    for index in _defined(node):
+        node.SetNthControlPointLocked(index, True)  # a prompt that was sent is undone, not dragged
 
 
 def to_voxel(world: tuple[float, float, float], to_ijk: ToIjk, grid: Grid, what: str) -> Ijk:

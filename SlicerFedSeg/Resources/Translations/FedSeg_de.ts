@@ -244,12 +244,12 @@
    <translation>Verbinden Sie sich zuerst mit einem Standort.</translation>
   </message>
   <message>
-   <source>Reachable; the site asks you to sign in.</source>
-   <translation>Erreichbar; der Standort verlangt eine Anmeldung.</translation>
-  </message>
-  <message>
    <source>Press Connect.</source>
    <translation>Drücken Sie Verbinden.</translation>
+  </message>
+  <message>
+   <source>Reachable; the site asks you to sign in.</source>
+   <translation>Erreichbar; der Standort verlangt eine Anmeldung.</translation>
   </message>
   <message>
    <source>Connecting to {url} …</source>
@@ -548,8 +548,8 @@
    <translation>Der Standort hat nicht geantwortet.</translation>
   </message>
   <message>
-   <source>In a terminal: python3 -m venv fedseg-site, then fedseg-site/bin/pip install and SlicerFedSeg's folder.</source>
-   <translation>In einem Terminal: python3 -m venv fedseg-site, dann fedseg-site/bin/pip install und der Ordner von SlicerFedSeg.</translation>
+   <source>To install the site, type in a terminal 'python3 -m venv fedseg-site' and then 'fedseg-site/bin/pip install FOLDER' (on Windows 'py -m venv fedseg-site' and then 'fedseg-site\Scripts\pip install FOLDER'). FOLDER is SlicerFedSeg's repository: the folder with the file pyproject.toml. Then choose the Python beside that pip.</source>
+   <translation>Um den Standort zu installieren, geben Sie in einem Terminal 'python3 -m venv fedseg-site' ein und danach 'fedseg-site/bin/pip install ORDNER' (unter Windows 'py -m venv fedseg-site' und danach 'fedseg-site\Scripts\pip install ORDNER'). ORDNER ist das Repository von SlicerFedSeg: der Ordner mit der Datei pyproject.toml. Wählen Sie dann das Python neben diesem pip.</translation>
   </message>
   <message>
    <source>it said nothing.</source>
@@ -860,8 +860,8 @@
    <translation>Das Bild und seine Segmentierung liegen unter verschiedenen Transformationen.</translation>
   </message>
   <message>
-   <source>In the Transforms module, put both under the same transform or under none.</source>
-   <translation>Legen Sie im Modul Transforms beide unter dieselbe Transformation oder unter keine.</translation>
+   <source>In the Transforms module, put the segmentation under its image's transform, and check the mask.</source>
+   <translation>Legen Sie im Modul Transforms die Segmentierung unter die Transformation ihres Bildes, und prüfen Sie die Maske.</translation>
   </message>
   <message>
    <source>Round</source>
@@ -886,6 +886,10 @@
   <message>
    <source>other structure</source>
    <translation>andere Struktur</translation>
+  </message>
+  <message>
+   <source>only {name}</source>
+   <translation>nur {name}</translation>
   </message>
   <message>
    <source>Click inside the image.</source>
@@ -1416,6 +1420,10 @@
    <translation>Fehlgeschlagen.</translation>
   </message>
   <message>
+   <source>The site asks who you are.</source>
+   <translation>Der Standort fragt, wer Sie sind.</translation>
+  </message>
+  <message>
    <source>a few seconds</source>
    <translation>wenige Sekunden</translation>
   </message>
@@ -1730,10 +1738,6 @@ Gewählt, weil: {reason}</translation>
   <message>
    <source>asked before anything is sent</source>
    <translation>wird vor dem Senden erfragt</translation>
-  </message>
-  <message>
-   <source>The site asks who you are.</source>
-   <translation>Der Standort fragt, wer Sie sind.</translation>
   </message>
   <message>
    <source>Not connected.</source>

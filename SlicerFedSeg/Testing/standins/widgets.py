@@ -180,7 +180,11 @@ class Effect:
 
 
 class qMRMLSegmentEditorWidget(PythonQtMixin, QtWidgets.QFrame):
-    """The Segment Editor, as far as scripts drive it; it paints nothing itself."""
+    """The Segment Editor, as far as scripts drive it; it paints nothing itself.
+
+    As in Slicer 5.10 and later, its state is in its node, and it keeps that node when the scene is closed. A node in no
+    scene is of no use then; using it is an error here.
+    """
 
     EFFECTS = ("", "Paint", "Draw", "Erase")
 
@@ -190,59 +194,68 @@ class qMRMLSegmentEditorWidget(PythonQtMixin, QtWidgets.QFrame):
         self.setMinimumHeight(60)
         row = QtWidgets.QVBoxLayout(self)
         row.addWidget(QtWidgets.QLabel("Slicer's Segment Editor"))
-        self._nodes: dict[str, Any] = {"scene": None, "editor": None, "segmentation": None, "volume": None}
-        self._segment = ""
-        self._effect: Effect | None = None
+        self._scene: Any = None
+        self._node: Any = None
+        self._effects = {name: Effect(name) for name in self.EFFECTS if name}
 
     def setMRMLScene(self, scene: Any) -> None:
         """Give it the scene."""
-        self._nodes["scene"] = scene
+        self._scene = scene
 
     def setMRMLSegmentEditorNode(self, node: Any) -> None:
         """Its state."""
         assert node is None or node.IsA("vtkMRMLSegmentEditorNode")
-        self._nodes["editor"] = node
+        self._node = node
 
     def mrmlSegmentEditorNode(self) -> Any:
         """Its state."""
-        return self._nodes["editor"]
+        return self._node
+
+    def _usable(self) -> Any:
+        assert self._node is not None
+        assert self._node.GetScene() is self._scene, "the editor's node left the scene"
+        return self._node
 
     def setSegmentationNode(self, node: Any) -> None:
-        """What it edits; needs the editor node first, as the original does."""
-        assert self._nodes["editor"] is not None
+        """What it edits; needs the editor node first, as the original does, and lays the tool down."""
         assert node is None or node.IsA("vtkMRMLSegmentationNode")
-        self._nodes["segmentation"] = node
+        if node is not self._usable().GetSegmentationNode():
+            self._node.SetAndObserveSegmentationNode(node)
+            self.setActiveEffectByName("")
 
     def segmentationNode(self) -> Any:
         """What it edits."""
-        return self._nodes["segmentation"]
+        return self._node.GetSegmentationNode() if self._node is not None else None
 
     def setSourceVolumeNode(self, node: Any) -> None:
         """What it shows below."""
         assert node is None or node.IsA("vtkMRMLVolumeNode")
-        self._nodes["volume"] = node
+        self._usable().SetAndObserveSourceVolumeNode(node)
 
     def sourceVolumeNode(self) -> Any:
         """What it shows below."""
-        return self._nodes["volume"]
+        return self._node.GetSourceVolumeNode() if self._node is not None else None
 
     def setCurrentSegmentID(self, key: str) -> None:
         """Which segment is edited."""
-        assert self._nodes["segmentation"].GetSegmentation().GetSegment(key) is not None
-        self._segment = key
+        assert self._usable().GetSegmentationNode().GetSegmentation().GetSegment(key) is not None
+        self._node.SetSelectedSegmentID(key)
 
     def currentSegmentID(self) -> str:
         """Which segment is edited."""
-        return self._segment
+        return str(self._usable().GetSelectedSegmentID())
 
     def setActiveEffectByName(self, name: str) -> None:
-        """Take a tool, or none."""
+        """Take a tool, or none; the node tells of it."""
         assert name in self.EFFECTS, name
-        self._effect = Effect(name) if name else None
+        if name:
+            assert self._usable().GetSegmentationNode() is not None
+        if self._node is not None:
+            self._node.SetActiveEffectName(name)
 
     def activeEffect(self) -> Effect | None:
         """The tool in hand."""
-        return self._effect
+        return self._effects.get(self._node.GetActiveEffectName()) if self._node is not None else None
 
     def setupViewObservations(self) -> None:
         """Listen to the views."""

@@ -303,9 +303,10 @@ class Page:
     def _sign_in(self) -> None:
         with (
             v.VDialog(model_value=("phase === 'sign_in'",), persistent=True, max_width=400),
-            v.VCard(title="The site asks who you are", id="sign-in-card"),
+            v.VCard(title="Sign in", id="sign-in-card"),
         ):
             with v.VCardText():
+                html.P("{{ site_line }}", classes="mb-4")
                 v.VTextField(v_model=("user", ""), label="Name", id="user")
                 v.VTextField(v_model=("password", ""), label="Password", type="password", id="password")
             with v.VCardActions():

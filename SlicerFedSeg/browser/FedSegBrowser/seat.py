@@ -25,7 +25,7 @@ from .views import SliceViews
 _log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.05
-BUSY_SECONDS = 0.005
+HURRIED_SECONDS = 0.005
 DEFAULT_SITE = "http://127.0.0.1:8000"
 BRUSH_MILLIMETRES = 8
 MOST_PICTURES = 24
@@ -87,7 +87,7 @@ class Seat:
             self._wake.clear()
             while self.controller.active:
                 self._tick()
-                await asyncio.sleep(BUSY_SECONDS if self.controller.busy else TICK_SECONDS)
+                await asyncio.sleep(HURRIED_SECONDS if self.controller.hurried else TICK_SECONDS)
 
     def _tick(self) -> None:
         try:
@@ -109,11 +109,13 @@ class Seat:
 
     def disconnect(self) -> None:
         """Leave the site, and the open case with it; an unsubmitted mask needs a second press."""
+        self._forget_password()
         if self.controller.casework.may_leave("disconnect"):
             self.controller.disconnect()
 
     def sign_in(self, user: str, password: str) -> None:
         """Answer the site's question who asks."""
+        self._forget_password()
         self.controller.connection.sign_in(user or "", password or "")
 
     def next_case(self) -> None:
@@ -164,6 +166,10 @@ class Seat:
     def submit(self) -> None:
         """Check the mask and send it."""
         self.controller.casework.submit(nothing_to_mark=bool(self._state.nothing))
+
+    def _forget_password(self) -> None:
+        with self._state:
+            self._state.password = ""  # every page that connects is sent the whole state
 
     # ---- what the person sees
 

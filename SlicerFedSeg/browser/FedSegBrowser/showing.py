@@ -75,7 +75,7 @@ def pictures(known: Mapping[str, bytes]) -> dict[str, str]:
 
 def _site_line(view: View) -> str:
     if view.phase is Phase.SIGN_IN:
-        return "The site asks who you are."
+        return words.sign_in_words(parse_address(view.address))
     if view.site is None or view.phase not in CONNECTED:
         return "Not connected."
     line = words.site_words(parse_address(view.address), view.site)
