@@ -145,8 +145,10 @@ def open_site(settings: SiteSettings, state: SiteState) -> Site:
     codes = read_codes(settings.codes, labels) if settings.codes else {}
     authenticator = Authenticator(settings.users, settings.token_seconds)
     segmenters = _segmenters(settings, plan, labels)
+    state.check_labels(labels)
     for name, segmenter in segmenters.items():
         state.versions(name).ensure_base(segmenter.adapter(), segmenter.base_sha256, __version__)
+    state.settings.set("labels", labels)  # after the models had their say: an older state folder may be of others
     if settings.split is not None:
         state.splits.import_split(*read_split(settings.split, settings.name))
     incoming = state.folder / "incoming"
@@ -173,8 +175,8 @@ def open_site(settings: SiteSettings, state: SiteState) -> Site:
         training=setup.training,
         checkpoint=setup.checkpoint,
     )
-    datastore = SiteDatastore(settings.studies, state.folder / "datastore", IMAGE_SUFFIXES)
-    state.splits.assign(datastore.list_images())  # so that the site can name the cases kept for validation
+    # Assigned as images appear, so that the site can name the cases kept for validation.
+    datastore = SiteDatastore(settings.studies, state.folder / "datastore", IMAGE_SUFFIXES, state.splits.assign)
     site = Site(
         settings=settings,
         context=context,
@@ -182,7 +184,7 @@ def open_site(settings: SiteSettings, state: SiteState) -> Site:
         inference=Inference({n: RoutedSegmenter(one) for n, one in segmenters.items()}, state.versions),
         authenticator=authenticator,
         sessions=SiteSessions(state.folder / "sessions"),
-        interactive=build_desk(segmenters, state, datastore.path_of, labels, settings.device),
+        interactive=build_desk(segmenters, state, datastore.path_of, labels, settings.features_limit, settings.device),
         incoming=incoming,
         codes=codes,
     )

@@ -89,6 +89,13 @@ def site() -> None:
 @click.option("--ready-file", type=_PATH, help="Written once the site serves: JSON with pid, url, state, token_file.")
 @click.option("--upload-limit", type=click.IntRange(1), default=2048, show_default=True, help="Largest upload in MiB.")
 @click.option(
+    "--features-limit",
+    type=click.IntRange(1),
+    default=4096,
+    show_default=True,
+    help="Features on disk, in MiB; no less than that of fedseg precompute.",
+)
+@click.option(
     "--threads",
     type=click.IntRange(1, 256),
     default=1,
@@ -103,12 +110,18 @@ def site() -> None:
     help="Where prompts are answered; auto takes a GPU where there is one.",
 )
 @_plainly
-def start(state: Path | None, name: str, upload_limit: int, **options: Any) -> None:
+def start(state: Path | None, name: str, upload_limit: int, features_limit: int, **options: Any) -> None:
     """Serve a folder of images until Ctrl-C."""
     from monailabel_app.run import run_site
     from monailabel_app.settings import SiteSettings, default_state
 
-    settings = SiteSettings(name=name, state=state or default_state(name), upload_limit=upload_limit * 2**20, **options)
+    settings = SiteSettings(
+        name=name,
+        state=state or default_state(name),
+        upload_limit=upload_limit * 2**20,
+        features_limit=features_limit * 2**20,
+        **options,
+    )
     run_site(settings)
 
 

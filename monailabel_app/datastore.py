@@ -15,7 +15,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,20 @@ class SiteDatastore(LocalDatastore):  # type: ignore[misc]
         studies: folder whose files (not its sub-folders) are the images.
         folder: where the index and ``labels/<tag>/`` are kept.
         suffixes: file name ends that make a file an image, e.g. ``.nii.gz``.
+        found: called with ids of images, all that are new among them, at the opening and whenever some may be.
     """
 
-    def __init__(self, studies: Path, folder: Path, suffixes: Sequence[str]) -> None:
+    def __init__(
+        self,
+        studies: Path,
+        folder: Path,
+        suffixes: Sequence[str],
+        found: Callable[[list[str]], object] = lambda cases: None,
+    ) -> None:
         self._guard = threading.RLock()
         self._studies = studies.resolve()
         self._suffixes = tuple(suffixes)
+        self._found = found
         self._seen: int | None = None
         self._status: dict[str, Any] = {}
         folder.mkdir(parents=True, exist_ok=True)
@@ -49,6 +57,7 @@ class SiteDatastore(LocalDatastore):  # type: ignore[misc]
         super().__init__(
             str(folder.resolve()), images_dir=str(self._studies), extensions=[f"*{suffix}" for suffix in suffixes]
         )
+        self._found(self.list_images())
         self._count()
 
     def rescan(self) -> None:
@@ -60,6 +69,7 @@ class SiteDatastore(LocalDatastore):  # type: ignore[misc]
         with self._guard:
             if stamp != self._seen:
                 self.refresh()
+                self._found(self.list_images())
                 self._seen = stamp
                 self._count()
 
@@ -124,6 +134,7 @@ class SiteDatastore(LocalDatastore):  # type: ignore[misc]
             self._datastore.objects[image_id] = ImageLabelModel(image=DataModel(info=info, ext=suffix))
             self._update_datastore_file()
             self._count()
+            self._found([image_id])
         return image_id
 
     def remove_image(self, image_id: str) -> None:
@@ -166,6 +177,12 @@ class SiteDatastore(LocalDatastore):  # type: ignore[misc]
         """Known images without a final label, sorted."""
         with self._guard:
             return sorted(self.get_unlabeled_images())
+
+    def labelled(self, tag: str) -> list[str]:
+        """Ids of the label files under a tag, sorted; the image of one may be gone."""
+        with self._guard:
+            files = self._list_files(self._datastore.label_path(tag), self._extensions)
+        return sorted({self._to_id(name)[0] for name in files})
 
     def _count(self) -> None:
         self._status = super().status()

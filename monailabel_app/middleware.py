@@ -24,7 +24,7 @@ _OPEN_PATHS = frozenset({"/auth", "/auth/", "/auth/token", "/", "/docs", "/opena
     "/metrics",
     "/health",
 }
-_COURIER_PATHS = re.compile(r"^/federation/(courier(/.*)?|train|offer|evaluate|lend|visit)$")
+_COURIER_PATHS = re.compile(r"^/federation/(courier(/.*)?|train|offer|evaluate|leaving|lend|visit)$")
 _ID_PARAMETERS = frozenset({"id", "image", "label", "model", "session_id", "strategy", "tag", "version"})
 _ID = re.compile(r"^[^/\\\x00-\x1f\x7f]{0,200}$")
 

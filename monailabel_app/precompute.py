@@ -58,7 +58,15 @@ class Done:
 @click.option("--case", "cases", multiple=True, help="Image id; repeatable.  [default: all, uncorrected ones first]")
 @click.option("--axis", default="", help="i, j, k, axial, coronal or sagittal.  [default: the image's thickest]")
 @click.option("--checkpoint", type=_PATH, help="Checkpoint of SAM ViT-B or MedSAM.")
-@click.option("--limit", type=click.IntRange(1), default=4096, show_default=True, help="Features on disk, in MiB.")
+@click.option(
+    "--features-limit",
+    "--limit",
+    "limit",
+    type=click.IntRange(1),
+    default=4096,
+    show_default=True,
+    help="Features on disk, in MiB; the site deletes what is above its own.",
+)
 @click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True)
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="cpu", show_default=True, help="As the site's."
@@ -122,7 +130,9 @@ def _precompute(
         missed += bool(done.problem)
         click.echo(_line(done))
         if done.full:
-            click.echo("the limit of features on disk is reached; raise --limit to go on")
+            click.echo(
+                "the limit of features on disk is reached; raise --features-limit to go on, here and of the site"
+            )
             break
     click.echo(f"{slices} slices in {time.monotonic() - start:.0f} s, {disk.nbytes / 2**20:.0f} MiB on disk")
     if missed:

@@ -67,6 +67,7 @@ def run_site(settings: SiteSettings) -> NoReturn:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     for noisy in ("monailabel", "ignite", "httpx", "watchdog", "filelock", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)  # MONAI Label logs names and paths at INFO
+    logging.getLogger("monailabel.datastore.local").setLevel(logging.ERROR)  # it warns of cases by name
     stop = _Stop()
     check_settings(settings)
     listener = bind(settings.host, settings.port)

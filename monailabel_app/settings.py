@@ -18,6 +18,7 @@ from fed_backend.plan import SITE_NAME, LabelSchema, load_plan
 from monailabel_app.errors import LabelError, SiteError
 
 __all__ = [
+    "DEFAULT_FEATURES_LIMIT",
     "DEFAULT_UPLOAD_LIMIT",
     "SiteSettings",
     "check_settings",
@@ -29,6 +30,9 @@ __all__ = [
 
 DEFAULT_UPLOAD_LIMIT = 2 * 2**30
 """Largest request body in bytes: a 1024 x 1024 x 1000 volume of 16 bit fits."""
+
+DEFAULT_FEATURES_LIMIT = 4 * 2**30
+"""Bytes of features on disk."""
 
 _LABEL_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,62}$")
 
@@ -55,6 +59,7 @@ class SiteSettings:
         tls_key: its private key (PEM), without a pass phrase.
         ready_file: written once the site serves.
         upload_limit: largest request body in bytes.
+        features_limit: bytes of features on disk, for prompts; those used longest ago go first.
         threads: torch threads of the serving process; one leaves a core to the others.
         device: where prompts are answered: ``auto``, ``cpu`` or ``cuda``.
         token_seconds: how long a login lasts.
@@ -77,6 +82,7 @@ class SiteSettings:
     tls_key: Path | None = None
     ready_file: Path | None = None
     upload_limit: int = DEFAULT_UPLOAD_LIMIT
+    features_limit: int = DEFAULT_FEATURES_LIMIT
     threads: int = 1
     device: str = "cpu"
     token_seconds: float = 12 * 3600.0

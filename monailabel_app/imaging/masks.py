@@ -20,7 +20,8 @@ def conform_mask(mask: Volume, image: Volume) -> npt.NDArray[np.uint8]:
     """The mask's voxels in the image's own [i, j, k] order.
 
     The two must describe the same physical grid; axes may be stored in another order or
-    direction. Of 2D images only the plane is compared: the thickness of a picture means nothing.
+    direction. Of 2D images only the plane is compared: the thickness of a picture means nothing. A mask of
+    1 mm pixels also fits a picture whose file says another size: PNG masks and the panel's keep none.
 
     Raises:
         GeometryError: another number of voxels, spacing, direction or position.
@@ -29,7 +30,7 @@ def conform_mask(mask: Volume, image: Volume) -> npt.NDArray[np.uint8]:
     low, high = int(mask.array.min()), int(mask.array.max())
     if low < 0 or high > 255:
         raise LabelError(f"mask holds values from {low} to {high}", "label values lie between 0 and 255")
-    to_image = np.linalg.inv(image.affine) @ _thickened(mask, image)
+    to_image = np.linalg.inv(image.affine) @ _comparable(mask, image)
     turn = np.rint(to_image[:3, :3]).astype(int)
     hint = "save the mask on the grid of its image, without resampling, cropping or moving it"
     if not (np.abs(turn).sum(axis=0) == 1).all() or not (np.abs(turn).sum(axis=1) == 1).all():
@@ -50,11 +51,13 @@ def conform_mask(mask: Volume, image: Volume) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(turned).astype(np.uint8)
 
 
-def _thickened(mask: Volume, image: Volume) -> npt.NDArray[np.float64]:
+def _comparable(mask: Volume, image: Volume) -> npt.NDArray[np.float64]:
     if not (mask.is_2d and image.is_2d):
         return mask.affine
     affine = mask.affine.copy()
     affine[:3, 2] = image.affine[:3, 2]
+    if image.picture and np.allclose(mask.spacing[:2], 1.0):
+        affine[:2] *= np.asarray(image.spacing[:2])[:, None]
     return affine
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import numpy.typing as npt
 
 from monailabel_app.errors import ImageError
 from monailabel_app.imaging.volume import Array, Volume
@@ -36,7 +37,31 @@ def read(path: Path) -> Volume:
     array = _colour(np.asanyarray(image.dataobj))
     colour = (3,) if array.ndim > len(image.shape) else ()
     array = array.reshape(shape + (1,) * (3 - len(shape)) + colour, order="A")
-    return Volume(_native(array), np.asarray(image.affine), is_2d=array.shape[2] == 1, nifti=image.header)
+    return Volume(_native(array), _affine(image.header), is_2d=array.shape[2] == 1, nifti=image.header)
+
+
+def _affine(header: Any) -> npt.NDArray[np.float64]:
+    """Voxel -> RAS by the rule of ITK 5.3 and newer: a mask that 3D Slicer draws then lies on the site's image.
+
+    The sform counts where its code is 1 (scanner), where there is no qform, and where both agree; else the qform.
+    Without either, the axes point left, back and up from the origin. The voxel size is the header's in any case. A
+    sheared sform, which ITK does not read, counts where there is no qform.
+    """
+    size = np.asarray(header["pixdim"][1:4], dtype=np.float64)
+    has_sform, has_qform = header["sform_code"] > 0, header["qform_code"] > 0
+    if not has_sform:
+        return np.asarray(header.get_qform()) if has_qform else np.diag([-size[0], -size[1], size[2], 1.0])
+    sform = np.asarray(header.get_sform())
+    lengths = np.linalg.norm(sform[:3, :3], axis=0)
+    axes = sform[:3, :3] / np.where(lengths > 0, lengths, 1)
+    square = np.allclose(axes @ axes.T, np.eye(3), rtol=0, atol=1e-4)
+    if has_qform and not (square and header["sform_code"] == 1):
+        qform = np.asarray(header.get_qform())
+        if not square or not np.allclose(sform, qform, rtol=0, atol=1e-4):
+            return qform
+    if square and not np.allclose(lengths, size, rtol=1e-6, atol=0):  # rounding apart: the sform is kept to the bit
+        sform[:3, :3] = axes * size
+    return sform
 
 
 def _colour(array: Array) -> Array:

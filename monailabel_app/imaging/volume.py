@@ -28,12 +28,14 @@ class Volume:
         is_2d: whether the image is one slice; then the third axis only fills the shape.
         nifti: header of the NIfTI file it came from, so that masks keep its sform and qform to the
             bit; ``None`` for other formats.
+        picture: whether it came from a picture file (PNG, JPEG, ...), whose pixel size nobody measured.
     """
 
     array: Array
     affine: npt.NDArray[np.float64]
     is_2d: bool = False
     nifti: Any = field(default=None, repr=False)
+    picture: bool = False
 
     def __post_init__(self) -> None:
         if self.array.ndim not in (3, 4) or (self.array.ndim == 4 and self.array.shape[3] != 3):

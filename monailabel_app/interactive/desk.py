@@ -128,7 +128,8 @@ class SessionDesk:
         )
         session.value(session.label)
         session.version = engine.snapshot().version
-        if initial and (shown := self._prompts.shown(case)) is not None and shown.labelmap.shape == volume.shape:
+        shown = self._prompts.shown(case, volume.identity) if initial else None
+        if shown is not None and shown.labelmap.shape == volume.shape:
             session.mask[...] = shown.labelmap
         opened = Opened(session, owner, engine, path, stamp, self._clock())
         self._expire()
@@ -249,6 +250,25 @@ class SessionDesk:
         with self._lock:
             self._open.pop(opened.session.id, None)
         self._end(opened)
+
+    def forget(self, case: str) -> None:
+        """End the sessions on a case and delete its features: its image is about to be deleted."""
+        with self._lock:
+            left = [o for o in self._open.values() if o.session.case == case]
+            for opened in left:
+                del self._open[opened.session.id]
+        for opened in left:
+            self._end(opened)
+        if not self.engines:
+            return
+        path = self._path_of(case)
+        try:
+            check_size(path, self._memory_limit)
+            image = read_volume(path).identity
+        except SiteError:  # no session was ever on it
+            return
+        for engine in self.engines.values():
+            engine.forget(image)
 
     def flush(self, case: str, owner: str | None = None) -> None:
         """Record the masks shown of a case, the owner's last: a correction is about to follow."""

@@ -99,6 +99,11 @@ class Engine:
         """Encoder features of a slice; somebody waits for them."""
         return self.cache.features(snapshot, view)
 
+    def forget(self, image: str) -> None:
+        """Delete the features of an image on disk, by its identity."""
+        if self._writer is not None:
+            self._writer.forget(image)
+
     def close(self) -> None:
         """Stop working ahead, and write what is still to be written."""
         self.prefetcher.stop()

@@ -78,8 +78,7 @@ class Records:
             replace=request.replace,
             seconds=self._seconds(session),
         )
-        record = self._prompts.record_prompts
-        return self._recorder.submit(record, session.case, opened.engine.name, version, [prompt], author=opened.owner)
+        return self._recorder.submit(self._record, opened, version, prompt)
 
     def note(self, opened: Opened, action: str, step: int) -> None:
         """Record a step that is no prompt."""
@@ -87,7 +86,7 @@ class Records:
         note = RecordedPrompt(
             session.label, session=session.id, step=step, action=action, seconds=self._seconds(session)
         )
-        self._prompts.record_prompts(session.case, opened.engine.name, session.version, [note], author=opened.owner)
+        self._record(opened, session.version, note)
 
     def save(self, opened: Opened) -> None:
         """Record the mask shown, if it is newer than the one recorded."""
@@ -97,7 +96,8 @@ class Records:
             opened.unsaved = False
             mask, version = opened.session.mask.copy(), opened.session.version
         try:
-            self._prompts.record_shown(opened.session.case, opened.engine.name, version, mask)
+            session = opened.session
+            self._prompts.record_shown(session.case, opened.engine.name, version, mask, session.volume.identity)
         except SiteError as error:
             opened.unsaved = True
             logger.warning("a mask shown could not be recorded: %s", error)
@@ -105,6 +105,12 @@ class Records:
     def close(self) -> None:
         """Finish what is being written."""
         self._recorder.shutdown()
+
+    def _record(self, opened: Opened, version: str, prompt: RecordedPrompt) -> None:
+        session, image = opened.session, opened.session.volume.identity
+        self._prompts.record_prompts(
+            session.case, opened.engine.name, version, [prompt], author=opened.owner, image=image
+        )
 
     def _seconds(self, session: Session) -> float:
         return round(self._clock() - session.opened, 3)

@@ -28,6 +28,7 @@ def build_desk(
     state: SiteState,
     path_of: Callable[[str], Path],
     labels: Mapping[str, int],
+    features_limit: int,
     device: str = "cpu",
 ) -> SessionDesk:
     """A desk over every model of the site that takes prompts.
@@ -37,6 +38,7 @@ def build_desk(
         state: records and versions.
         path_of: file of a known case.
         labels: label name -> voxel value.
+        features_limit: bytes of features on disk.
         device: where prompts are answered: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
@@ -46,7 +48,7 @@ def build_desk(
     from monailabel_app.models.sam import SamSegmenter  # torch: seconds
 
     promptable = {name: one for name, one in segmenters.items() if isinstance(one, SamSegmenter)}
-    disk = DiskStore(state.folder / EMBEDDINGS) if promptable else None
+    disk = DiskStore(state.folder / EMBEDDINGS, features_limit) if promptable else None
     if promptable:
         sys.setswitchinterval(_SWITCH_S)
         keep_freed_memory()

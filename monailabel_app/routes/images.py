@@ -68,9 +68,12 @@ def add_image(
 @router.delete("/", summary="Remove Image and corresponding labels", include_in_schema=False, deprecated=True)
 @router.delete("/image", summary="Remove Image and corresponding labels")
 def remove_image(id: str, site: CurrentSite, user: Admin) -> dict[str, Any]:
-    """Delete an image from the studies; its corrections stay, but train no longer."""
+    """Delete an image from the studies, and what was shown, prompted and computed on it; its corrections stay, but
+    train no longer."""
     site.datastore.path_of(check_id(id, "image"))
+    site.interactive.forget(id)
     site.datastore.remove_image(id)
+    site.context.state.prompts.forget(id)
     return {}
 
 

@@ -147,14 +147,14 @@ def _image_file(site: Site, image: str, session_id: str, file: UploadFile | None
 
 def _remember(site: Site, case: str, model: str, done: Inferred, prompts: list[Prompts], user: User) -> None:
     """Keep what the annotator sees now, for the correction that may follow."""
-    store = site.context.state.prompts
+    store, image = site.context.state.prompts, done.volume.identity
     shown = done.labelmap
     if prompts:
-        before = store.shown(case)
+        before = store.shown(case, image)
         axis = stack_of(done.volume).axes[0]
         shown = merge_prompted(before.labelmap if before else None, shown, prompts, site.labels, axis)
-        store.record_prompts(case, model, done.version, prompts, author=user.name)
-    store.record_shown(case, model, done.version, shown)
+        store.record_prompts(case, model, done.version, prompts, author=user.name, image=image)
+    store.record_shown(case, model, done.version, shown, image)
 
 
 def _mask_file(site: Site, done: Inferred, suffix: str) -> tuple[str, bytes]:

@@ -152,23 +152,32 @@ def download_dataset(
 ) -> FileResponse:
     """All images with a final label, and those labels, as ``image/`` and ``label/`` in a ZIP file.
 
+    Labels whose image is gone from the studies are left out; ``left-out.txt`` in the file names their cases.
+
     Raises:
         NotFound: no image has a final label.
     """
-    index = site.datastore.json()["objects"]
-    cases = sorted(case for case, entry in index.items() if FINAL in entry["labels"])[:limit_cases]
-    if not cases:
+    found, gone = [], []
+    for case in site.datastore.labelled(FINAL):
+        try:
+            found.append((site.datastore.path_of(case), site.datastore.label_path_of(case, FINAL)))
+        except NotFound:
+            gone.append(case)
+    if not found:
         raise NotFound("no image has a final label yet", "save labels first")
     site.incoming.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=site.incoming, suffix=".zip", delete=False) as file:
         archive = Path(file.name)
-        with zipfile.ZipFile(file, "w") as pack:
-            for case in cases:
-                for kind, path in (
-                    ("image", site.datastore.path_of(case)),
-                    ("label", site.datastore.label_path_of(case, FINAL)),
-                ):
-                    pack.write(path, f"{kind}/{path.name}")
+    try:
+        with zipfile.ZipFile(archive, "w", strict_timestamps=False) as pack:
+            for image, label in found[:limit_cases]:
+                pack.write(image, f"image/{image.name}")
+                pack.write(label, f"label/{label.name}")
+            if gone:
+                pack.writestr("left-out.txt", "".join(f"{case}: its image is gone\n" for case in gone))
+    except BaseException:
+        archive.unlink(missing_ok=True)
+        raise
     return FileResponse(
         archive, media_type="application/zip", filename="dataset.zip", background=BackgroundTask(archive.unlink, True)
     )

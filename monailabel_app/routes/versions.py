@@ -85,7 +85,7 @@ def put_retention(site: Site, user: Reviewer, retention: Retention) -> dict[str,
 
 @router.post("/{version}/rollback")
 def rollback(site: Site, user: Reviewer, version: str, body: Reason | None = None) -> dict[str, Any]:
-    """Let the champion's parent serve again; ``version`` must be the champion."""
+    """Let the champion's nearest ancestor that served serve again; ``version`` must be the champion."""
     store = site.state.store_of(version)
     given = body.reason if body is not None else ""
     champion = store.rollback(f"rolled back by {user.name}: {given or 'no reason given'}", version)

@@ -60,8 +60,8 @@ class Submission:
 class Correction:
     """A stored correction. Digests are SHA-256 of the files; ``prompts`` counts prompts given.
 
-    ``annotated`` is label -> voxel value of what was annotated, ``None`` for the whole schema. ``number`` grows with
-    every submission, whatever the clock says.
+    ``annotated`` is label -> voxel value of what was annotated; older corrections of the whole schema have ``None``.
+    ``number`` grows with every submission, whatever the clock says.
     """
 
     id: str
@@ -130,9 +130,9 @@ class Corrections:
         check_labels(labelmap, labels)
         annotated = chosen_labels(submission.annotated, labels)
         image_sha256 = sha256_of(submission.image)
-        shown = self._prompts.shown(submission.case)
+        shown = self._prompts.shown(submission.case, image.identity)
         if shown is not None and shown.labelmap.shape != labelmap.shape:
-            shown = None  # the image was replaced since
+            shown = None  # from before images were noted, and the image was replaced since
         identifier = f"c{self._clock().translate(str.maketrans('', '', '-:.'))}-{secrets.token_hex(4)}"
 
         def fill(folder: Path) -> None:
@@ -155,15 +155,15 @@ class Corrections:
             "version_shown": shown.version if shown else None,
             "shown_sha256": sha256_of(stored / "shown.nii.gz") if shown else None,
             "dice_shown": _mean_dice(shown.labelmap, labelmap, annotated) if shown else None,
-            "prompts": len(self._prompts.pending(submission.case)),
-            "annotated": None if annotated == labels else json.dumps(annotated),
+            "prompts": len(self._prompts.pending(submission.case, image.identity)),
+            "annotated": json.dumps(annotated),
         }
         try:
             with self._database.transaction():
                 self._splits.assign({submission.case: submission.patient or submission.case})
                 columns, marks = ", ".join(f'"{c}"' for c in row), ", ".join("?" * len(row))
                 self._database.execute(f"INSERT INTO corrections ({columns}) VALUES ({marks})", list(row.values()))  # noqa: S608 - constant column names
-                self._prompts.claim(submission.case, identifier)
+                self._prompts.claim(submission.case, identifier, image.identity)
                 self._database.execute('DELETE FROM chosen WHERE "case" = ?', (submission.case,))
         except BaseException:
             shutil.rmtree(stored, ignore_errors=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 from monailabel_app.state.versions import Version, VersionStore
 
@@ -22,12 +22,12 @@ def lineage(versions: Iterable[Version], identifier: str) -> list[Version]:
     return chain
 
 
-def prune(store: VersionStore, keep_last: int = KEEP_LAST, in_use: Collection[str] = ()) -> list[str]:
+def prune(store: VersionStore, keep_last: int = KEEP_LAST) -> list[str]:
     """Delete old versions that lead nowhere; returns their ids, oldest first.
 
-    Kept are the champion, initial adapters, the newest ``keep_last``, ``in_use``, and every version that
-    one of these descends from: so rolling back always works, also from one that is promoted later, and
-    what a version was trained on stays known.
+    Kept are the champion, initial adapters, the newest ``keep_last``, and every version that one of
+    these descends from: so rolling back always works, also from one that is promoted later, and what a
+    version was trained on stays known.
 
     Raises:
         ValueError: ``keep_last`` below 1.
@@ -39,7 +39,7 @@ def prune(store: VersionStore, keep_last: int = KEEP_LAST, in_use: Collection[st
     with store.locked():
         versions = store.list()
         champion = store.get(store.champion())
-        wanted = {champion.id, *in_use, *(version.id for version in versions[-keep_last:])}
+        wanted = {champion.id, *(version.id for version in versions[-keep_last:])}
         wanted |= {version.id for version in versions if version.origin == "base"}
         kept = {ancestor.id for identifier in wanted for ancestor in lineage(versions, identifier)}
         doomed = [version.id for version in versions if version.id not in kept]

@@ -22,6 +22,7 @@ from types import TracebackType
 
 from filelock import FileLock, Timeout
 
+from fed_backend.plan import LabelSchema
 from monailabel_app.errors import Conflict, NotFound
 from monailabel_app.learning.jobs import Jobs
 from monailabel_app.state.acquisition import Acquisition
@@ -124,6 +125,21 @@ class SiteState:
             NotFound: no such version at this site.
         """
         return self.store_of(identifier).get(identifier)
+
+    def check_labels(self, labels: LabelSchema) -> None:
+        """Whether the site may be started with a label schema: its corrections and versions are of one.
+
+        Raises:
+            Conflict: it was started with another before.
+        """
+        before = self.settings.get("labels", labels)  # state folders from before this was kept: whatever is given
+        if before != labels:
+            then, now = (", ".join(f"{n}={value}" for n, value in schema.items()) for schema in (before, labels))
+            raise Conflict(
+                f"the corrections and versions of this site are of the labels {then}, "
+                f"but the site was started with {now}",
+                "start with the labels or plan used before, or with another state folder",
+            )
 
     def courier_token(self) -> str:
         """The token that this site's courier shows; made at first use."""

@@ -244,7 +244,7 @@ class VersionStore:
             return previous
 
     def rollback(self, reason: str, identifier: str | None = None) -> str:
-        """Let the champion's parent serve again; returns its id.
+        """Let the nearest ancestor of the champion that served serve again; returns its id.
 
         Args:
             reason: kept with the pointer.
@@ -252,7 +252,7 @@ class VersionStore:
 
         Raises:
             Conflict: ``identifier`` is not the champion, or the champion has no parent.
-            StateError: the parent is damaged too; the champion is as it was.
+            StateError: the ancestor is damaged too; the champion is as it was.
         """
         with self._lock:
             champion = self.champion()
@@ -262,11 +262,11 @@ class VersionStore:
                     f"version {identifier} does not serve, so it cannot be rolled back",
                     f"the champion is {champion}; promote another version instead",
                 )
-            parent = self.get(champion).parent
-            if parent is None:
+            before = self._served_before(champion)
+            if before is None:
                 raise Conflict(f"{champion} is the initial adapter: there is nothing before it")
-            self.promote(parent, reason)
-            return parent
+            self.promote(before, reason)
+            return before
 
     def locked(self) -> FileLock:
         """Hold the store against other writers, of this and other processes; re-entrant."""
@@ -318,6 +318,22 @@ class VersionStore:
     def history(self) -> Sequence[dict[str, Any]]:
         """Changes of the champion, oldest first."""
         return self._champion.history()
+
+    def _served_before(self, identifier: str) -> str | None:
+        """The nearest ancestor that served, else the initial adapter; ``None`` for the initial adapter itself.
+
+        A parent need not have served: of older versions made among peers it may be one that the gate refused.
+        """
+        served = {change["version"] for change in self.history()}
+        passed, parent = {identifier}, self.get(identifier).parent
+        if parent is None:
+            return None
+        while parent is not None and parent not in passed:  # a circle in damaged records ends
+            if parent in served:
+                return parent
+            passed.add(parent)
+            parent = self.get(parent).parent
+        return self.base()
 
     def _of(self, identifier: str) -> Path:
         match = VERSION_ID.match(identifier)

@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 Key = tuple[str, str]
 
+_FORGET_S = 10.0
+"""Features of an image are deleted once they are written, but no later than this: clicks may hold the writer up."""
+
 
 class LaterStore:
     """A :class:`DiskStore` that is written to in the background.
@@ -67,6 +70,12 @@ class LaterStore:
                 self._start()
         if not later:
             self._disk.put(image, digest, features, compact=compact)
+
+    def forget(self, image: str) -> None:
+        """Delete all features of an image, those that wait to be written too."""
+        with self._condition:
+            self._condition.wait_for(lambda: all(kept != image for kept, _ in self._waiting), _FORGET_S)
+        self._disk.forget(image)
 
     def close(self) -> None:
         """Write what waits; what is put afterwards is written at once."""

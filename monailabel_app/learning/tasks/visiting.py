@@ -31,7 +31,7 @@ def visit(bench: Workbench, job: Job, plan: Plan, data: bytes) -> tuple[dict[str
     meter = bench.meter(job, plan.training.steps, judge=True)
     version = made_before(store, facts) or _learn(bench, segmenter, store, meter, plan, header, tensors, facts)
     result, reason = conclude(bench, segmenter, store, version, meter)
-    if own_model(bench.state, plan) == version.parent:
+    if own_model(bench.state, plan) == version.settings.get("own", version.parent):  # older versions: the parent
         remember_own_model(bench.state, plan, version.id)
     return {**result, "chosen": version.settings["chosen"]}, reason
 
@@ -48,7 +48,7 @@ def _learn(
 ) -> Version:
     """The site's model and its visitor learn from each other; the best of both as a version."""
     method, site = GCML(plan), bench.setup.site_name
-    shared, own = method.shared_keys(), own_model(bench.state, plan)
+    shared, champion, own = method.shared_keys(), store.champion(), own_model(bench.state, plan)
     current = store.load(own)
     corrections, _ = bench.training_cases()
     judges = bench.state.corrections.usable(bench.state.corrections.newest("validation"))
@@ -76,11 +76,11 @@ def _learn(
         store,
         met.tensors,
         "federation",
-        own,
+        champion,
         segmenter,
         seed,
         plan.training,
         corrections,
         figures,
-        {**facts, "chosen": met.chosen},
+        {**facts, "own": own, "chosen": met.chosen},
     )

@@ -103,9 +103,14 @@ def test_a_site_goes_on_with_what_a_visit_left_even_if_the_gate_refuses_it_until
     assert all(np.array_equal(lent[name], learned[name]) for name in lent), "what it learned is not lost"
     assert any(not np.array_equal(lent[name], tensor) for name, tensor in store.load(served).items())
     again = host.visit(guest.lend(1))
-    assert store.get(again["version"]).parent == report["version"]
+    assert store.get(again["version"]).settings["own"] == report["version"]
+    host.site.allow_anything()
+    third = host.visit(guest.lend(2))
+    assert store.get(third["version"]).settings["own"] == again["version"], "it went on once more"
+    assert (third["promoted"], store.get(third["version"]).parent) == (True, served)
+    assert store.rollback("looked wrong") == served, "what the gate refused does not come back"
     store.promote(report["version"], "by hand")
-    _, lent = decode(host.lend(1))
+    _, lent = decode(host.lend(2))
     assert all(np.array_equal(lent[name], learned[name]) for name in lent), "the champion, once somebody chose it"
     for peer in (host, guest):
         peer.site.state.close()

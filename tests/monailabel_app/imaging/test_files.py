@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import nrrd
@@ -61,6 +62,40 @@ def test_mask_keeps_sform_and_qform_to_the_bit(tmp_path: Path, sform: int, qform
         np.testing.assert_array_equal(before[field], after[field], err_msg=field)
     for field in ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"):
         assert before[field] == after[field], field
+
+
+def as_itk_writes(folder: Path, image: Path, mask: npt.NDArray[np.uint8]) -> Path:
+    """A mask as 3D Slicer saves it: on the grid that ITK reads from the image."""
+    drawn = sitk.GetImageFromArray(mask.transpose(2, 1, 0))
+    drawn.CopyInformation(sitk.ReadImage(str(image), imageIO="NiftiImageIO"))
+    sitk.WriteImage(drawn, str(folder / "drawn.nrrd"))
+    return folder / "drawn.nrrd"
+
+
+@pytest.mark.parametrize("qform", range(5))
+@pytest.mark.parametrize("sform", range(5))
+@pytest.mark.parametrize("other", [np.eye(4), np.diag([1, -1, 5, 1])])
+def test_image_of_two_affines_lies_where_itk_puts_it(tmp_path: Path, other: Affine, sform: int, qform: int) -> None:
+    affine = np.array([[-0.9, 0.1, 0, 80], [0.1, 0.9, 0, -90], [0, 0, 2.2, 13], [0, 0, 0, 1]])
+    image = nib.Nifti1Image(voxels(), None)
+    image.header.set_qform(affine, qform)
+    image.header.set_sform(other @ affine, sform)
+    nib.save(image, tmp_path / "image.nii")
+    volume = read_volume(tmp_path / "image.nii")
+    drawn = read_mask(as_itk_writes(tmp_path, tmp_path / "image.nii", some_mask()))
+    np.testing.assert_allclose(volume.affine, drawn.affine, rtol=0, atol=1e-3)
+    np.testing.assert_array_equal(conform_mask(drawn, volume), some_mask())
+    write_mask(some_mask(), volume, tmp_path / "mask.nii")
+    np.testing.assert_array_equal(conform_mask(read_mask(tmp_path / "mask.nii"), volume), some_mask())
+
+
+def test_sheared_sform_is_passed_over_as_itk_does(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(voxels(), None)
+    image.header.set_qform(np.diag([-1.0, -1, 3, 1]), 1)
+    image.header.set_sform([[1, 0.3, 0, -3], [0, 1.2, 0.1, 4], [0, 0, 2.5, 9], [0, 0, 0, 1]], 1)
+    nib.save(image, tmp_path / "image.nii")
+    drawn = read_mask(as_itk_writes(tmp_path, tmp_path / "image.nii", some_mask()))
+    np.testing.assert_array_equal(conform_mask(drawn, read_volume(tmp_path / "image.nii")), some_mask())
 
 
 def test_mask_does_not_repeat_free_text_of_the_image(tmp_path: Path) -> None:
@@ -174,6 +209,36 @@ def test_pictures(tmp_path: Path, mode: str) -> None:
         write_mask(mask, volume, tmp_path / f"mask{suffix}")
         np.testing.assert_array_equal(conform_mask(read_mask(tmp_path / f"mask{suffix}"), volume), mask)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "mask.png")).T, mask[:, :, 0])
+
+
+@pytest.mark.parametrize(
+    ("name", "resolution"),
+    [
+        ("p.tif", {"dpi": (300, 150)}),
+        ("p.tif", {"resolution": 100, "resolution_unit": 3}),
+        ("p.tif", {"resolution": 100, "resolution_unit": 1}),
+        ("p.tif", {}),
+        ("p.jpg", {"dpi": (300, 150)}),
+        ("p.jpg", {}),
+        ("p.png", {"dpi": (300, 150)}),
+        ("p.bmp", {"dpi": (300, 150)}),
+    ],
+)
+def test_pixels_of_a_picture_are_as_large_as_itk_says(tmp_path: Path, name: str, resolution: dict[str, Any]) -> None:
+    Image.new("L", (8, 6)).save(tmp_path / name, **resolution)
+    picture, mask = read_volume(tmp_path / name), some_mask((8, 6, 1))
+    drawn = sitk.GetImageFromArray(mask[:, :, 0].T)
+    drawn.CopyInformation(sitk.ReadImage(str(tmp_path / name)))
+    sitk.WriteImage(drawn, str(tmp_path / "drawn.nrrd"))
+    Image.fromarray(mask[:, :, 0].T).save(tmp_path / "drawn.png")
+    write_mask(mask, picture, tmp_path / "site.nii.gz")
+    for file in ("drawn.nrrd", "drawn.png", "site.nii.gz"):
+        np.testing.assert_array_equal(conform_mask(read_mask(tmp_path / file), picture), mask)
+    assert sitk.ReadImage(str(tmp_path / "site.nii.gz")).GetSpacing()[:2] == pytest.approx(drawn.GetSpacing())
+    drawn.SetSpacing((0.5, 0.5))
+    sitk.WriteImage(drawn, str(tmp_path / "other.nrrd"))
+    with pytest.raises(GeometryError, match="spacing"):
+        conform_mask(read_mask(tmp_path / "other.nrrd"), picture)
 
 
 def test_grey_picture_stored_as_colour_is_grey(tmp_path: Path) -> None:

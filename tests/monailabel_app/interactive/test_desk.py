@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from monailabel_app.errors import NotFound, SiteError, TooLarge, Unavailable
+from monailabel_app.imaging.files import read_volume
 from monailabel_app.imaging.volume import Volume
 from monailabel_app.interactive.desk import MOST_SESSIONS, SessionDesk
 from monailabel_app.interactive.engine import Engine
@@ -90,6 +92,39 @@ def test_an_idle_session_expires_and_loses_nothing(
     assert np.array_equal(shown.labelmap, mask)
     again = desk.open("ann", "one", initial=True)
     assert np.array_equal(again.session.mask, mask)
+
+
+def test_the_mask_of_an_image_is_not_shown_on_the_next_one_of_its_name(
+    make_desk: Callable[..., SessionDesk], build: Callable[[str], Volume], tmp_path: Path
+) -> None:
+    desk = make_desk()
+    opened = desk.open("ann", "one")
+    desk.prompt(opened, ask(**DRAWN))
+    desk.close(opened)
+    volume = build("thick")
+    nib.save(nib.Nifti1Image(volume.array[::-1], volume.affine), tmp_path / "one.nii.gz")
+    assert not desk.open("ann", "one", initial=True).session.mask.any()
+
+
+def test_features_of_a_deleted_image_and_its_sessions_go(
+    make_desk: Callable[..., SessionDesk], build: Callable[[str], Volume], tmp_path: Path
+) -> None:
+    volume = build("thick")
+    nib.save(nib.Nifti1Image(volume.array[::-1], volume.affine), tmp_path / "two.nii.gz")
+    desk = make_desk()
+    engine = desk.engines["sam"]
+    for case in ("one", "two"):
+        session = desk.open("ann", case).session
+        deadline = time.monotonic() + 60
+        while not all(engine.cache.is_warm(engine.snapshot(), session.view(2, index)) for index in range(9)):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    desk.forget("one")
+    with pytest.raises(NotFound, match="no open session"):
+        desk.find("one", "ann")
+    desk.stop()
+    kept = read_volume(tmp_path / "two.nii.gz").identity
+    assert [folder.name for folder in (tmp_path / "embeddings").iterdir()] == [kept[:32]]
 
 
 def test_nobody_finds_the_session_of_another(make_desk: Callable[..., SessionDesk]) -> None:

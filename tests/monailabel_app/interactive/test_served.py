@@ -21,6 +21,7 @@ import pytest
 import requests
 from PIL import Image
 
+from monailabel_app.imaging.files import read_volume
 from monailabel_app.imaging.volume import Volume
 from monailabel_app.interactive.wire import unpack
 
@@ -39,12 +40,12 @@ class Client:
         self.process: subprocess.Popen[bytes] | None = None
         self.url = ""
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         ready = self.folder / "ready.json"
         ready.unlink(missing_ok=True)
         command = [sys.executable, "-m", "monailabel_app", "site", "start", "--studies", str(self.folder / "studies")]
         command += ["--state", str(self.folder / "state"), "--port", "0", "--ready-file", str(ready), "--name", "north"]
-        command += ["--model", "sam", "--labels", "tumour=1,core=2"]
+        command += ["--model", "sam", "--labels", "tumour=1,core=2", *options]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=log)
@@ -188,6 +189,33 @@ def test_an_image_that_was_removed_or_replaced_is_told(site: Client) -> None:
     assert site.refused("POST", f"/sessions/{session}/prompts", json={"foreground": [[12, 14, 4]]})[0] == 409
 
 
+def test_nothing_of_a_deleted_image_is_left_to_the_next_one_of_its_name(site: Client, tmp_path: Path) -> None:
+    for seed in (1, 2):
+        voxels = np.random.default_rng(seed).normal(100, 12, SHAPE).astype(np.float32)
+        nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / f"{seed}.nii.gz")
+        with (tmp_path / f"{seed}.nii.gz").open("rb") as file:
+            added = site.call("PUT", "/datastore/image?image=again", files={"file": ("a.nii.gz", file)})
+        assert added.status_code == 200, added.text
+        session = site.open("again", initial=True)
+        mask, _ = unpack(site.call("GET", f"/sessions/{session}/mask").content)
+        assert mask["step"] == 0
+        assert mask["box"] is None
+        if seed == 1:
+            features = site.folder / "state" / "embeddings" / read_volume(tmp_path / "1.nii.gz").identity[:32]
+            site.prompt(session, foreground=[[12, 14, 4]])
+            for index in range(SHAPE[2]):  # all features are computed: none comes after the image went
+                while not site.call("POST", f"/sessions/{session}/view", json={"index": index}).json()["warm"]:
+                    time.sleep(0.05)
+            assert site.call("DELETE", "/datastore/image?id=again").status_code == 200
+            assert not features.exists()
+            assert site.refused("GET", f"/sessions/{session}")[0] == 404
+    nib.save(nib.Nifti1Image(np.ones(SHAPE, np.uint8), np.eye(4)), tmp_path / "mask.nii.gz")
+    with (tmp_path / "mask.nii.gz").open("rb") as file:
+        saved = site.call("PUT", "/datastore/label?image=again&tag=final", files={"label": ("m.nii.gz", file)})
+    kept = site.call("GET", f"/corrections/{saved.json()['correction']}").json()
+    assert (kept["prompts"], kept["version_shown"]) == (0, None)
+
+
 def test_a_colour_picture_is_prompted_as_it_is(site: Client) -> None:
     session = site.open("photo")
     header, _ = site.prompt(session, foreground=[[20, 20, 0]])
@@ -283,3 +311,17 @@ def test_prompts_survive_kill_9_and_features_come_from_disk(site: Client) -> Non
 def test_openapi_names_the_addresses_beside_the_stock_ones(site: Client) -> None:
     paths = site.call("GET", "/openapi.json").json()["paths"]
     assert {"/sessions", "/sessions/{session}/prompts", "/session/"} <= paths.keys()
+
+
+def test_features_stay_up_to_the_limit_that_the_site_is_given(tmp_path: Path) -> None:
+    """6 GiB, of which no byte is on the disk: above the default, below the site's own limit."""
+    (tmp_path / "studies").mkdir()
+    folder = tmp_path / "state" / "embeddings" / ("0" * 32)
+    folder.mkdir(parents=True)
+    for name in "ab":
+        with (folder / f"{name}.emb").open("wb") as file:
+            file.truncate(3 * 2**30)
+    client = Client(tmp_path)
+    client.start("--features-limit", "8192")
+    assert client.stop() == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["a.emb", "b.emb"]

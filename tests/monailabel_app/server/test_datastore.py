@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from monailabel_app.errors import Conflict, NotFound
@@ -91,3 +95,27 @@ def test_removing_an_image_removes_its_labels(folders: tuple[Path, Path], tmp_pa
     with pytest.raises(NotFound):
         store.label_path_of("a", "final")
     assert store.status() == {"total": 2, "completed": 0, "label_tags": {}}
+
+
+def test_the_dataset_leaves_out_images_that_are_gone_and_a_failure_leaves_no_file(
+    fresh_site: Any, tmp_path: Path
+) -> None:
+    site = fresh_site
+    for case in ("ras", "lps", "thick"):
+        mask, image = tmp_path / "mask.nii.gz", nib.load(site.studies / f"{case}.nii.gz")
+        nib.save(nib.Nifti1Image(np.ones(image.shape, np.uint8), image.affine), mask)
+        assert site.save(case, mask).status_code == 200
+    (site.studies / "lps.nii.gz").unlink()
+    for _ in range(2):  # the second time, the image list knows that it is gone
+        got = site.get("/datastore/dataset")
+        assert got.status_code == 200, got.text
+        pack = zipfile.ZipFile(io.BytesIO(got.content))
+        kept = {f"{kind}/{case}.nii.gz" for kind in ("image", "label") for case in ("ras", "thick")}
+        assert set(pack.namelist()) == {*kept, "left-out.txt"}
+        assert pack.read("left-out.txt") == b"lps: its image is gone\n"
+    resource = pytest.importorskip("resource")
+    limit = len(got.content) // 2  # as on a disk that is full
+    resource.prlimit(site.process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    assert site.get("/datastore/dataset").status_code == 500
+    resource.prlimit(site.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert list((site.state / "incoming").iterdir()) == []

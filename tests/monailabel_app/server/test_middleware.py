@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
+import pkgutil
+import re
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +154,31 @@ def test_the_couriers_addresses_check_the_couriers_own_token(tmp_path: Path) -> 
         assert call(app, path)[1]["user"] == ["courier", "viewer"]
     for path in ("/federation", "/federation/rounds", "/federation/courierx", "/federation/trainer"):
         assert call(app, path)[0] == 401
+
+
+def courier_addresses() -> list[str]:
+    """Of every route that asks for the courier's token."""
+    from fastapi.dependencies.models import Dependant
+
+    from monailabel_app import routes
+    from monailabel_app.routes.roles import courier_only
+
+    def asks(dependant: Dependant) -> bool:
+        return dependant.call is courier_only or any(asks(one) for one in dependant.dependencies)
+
+    modules = [
+        importlib.import_module(f"{routes.__name__}.{info.name}") for info in pkgutil.iter_modules(routes.__path__)
+    ]
+    served = [route for module in modules if hasattr(module, "router") for route in module.router.routes]
+    return [re.sub(r"{\w+}", "x", route.path) for route in served if asks(route.dependant)]
+
+
+@pytest.mark.slow  # imports MONAI Label
+def test_where_there_are_users_the_courier_reaches_every_address_of_its_own(tmp_path: Path) -> None:
+    users = tmp_path / "users.json"
+    write_user(users, "ada", "admin", "correct horse")
+    app = Authentication(application(), Authenticator(users))
+    addresses = courier_addresses()
+    assert "/federation/train" in addresses
+    stopped = [path for path in addresses if call(app, path, headers={"authorization": "Bearer its own"})[0] != 200]
+    assert stopped == []

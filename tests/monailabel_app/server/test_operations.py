@@ -68,6 +68,9 @@ def test_logs_name_no_patient_no_person_and_no_secret(
     until(lambda: call("GET", "/learning").json()["state"] in ("done", "failed"))
     for path in ("/corrections", "/versions", "/statistics", "/cases", "/info/", "/metrics"):
         call("GET", path)
+    (site.studies / f"{PATIENT}-2.nii.gz").unlink()  # by hand; its label stays
+    assert call("GET", "/datastore/").json()["total"] == 1
+    assert call("DELETE", f"/datastore/image?id={PATIENT}").status_code == 200
     secrets = [(site.state / name).read_text().strip() for name in ("courier.token", "metrics.token")]
     logs = [site.log, *site.state.rglob("*.log"), *site.state.rglob("*log*.txt")]
     assert any(log.stat().st_size for log in logs)

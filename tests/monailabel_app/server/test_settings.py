@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -150,6 +151,30 @@ def test_a_label_to_annotate_that_the_schema_lacks_is_told_at_the_start(settings
     )  # fmt: skip
     assert result.returncode == 2
     assert "error: label 'liver' is not in the schema" in result.stderr
+
+
+@pytest.mark.slow
+def test_a_state_folder_is_of_one_set_of_labels(settings: SiteSettings, tmp_path: Path) -> None:
+    """SAM's base is the same whatever the labels are."""
+    root, ready = Path(__file__).resolve().parents[3], tmp_path / "ready.json"
+    command = [
+        *(sys.executable, "-m", "monailabel_app", "site", "start", "--name", "north", "--model", "sam", "--port", "0"),
+        *("--studies", settings.studies, "--state", settings.state, "--ready-file", ready),
+    ]
+    first = subprocess.Popen([*command, "--labels", "tumour=1"], cwd=root)
+    deadline = time.monotonic() + 300
+    while not ready.exists():
+        assert first.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    first.terminate()
+    first.wait(60)
+    again = subprocess.run(
+        [*command, "--labels", "tumour=1,oedema=2"], capture_output=True, text=True, timeout=120, cwd=root
+    )
+    assert again.returncode == 2
+    assert "are of the labels tumour=1, but the site was started with tumour=1, oedema=2" in again.stderr
+    assert "another state folder" in again.stderr
 
 
 def test_wrong_labels_end_the_command_with_status_2(tmp_path: Path) -> None:

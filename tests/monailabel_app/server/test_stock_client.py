@@ -105,6 +105,20 @@ def test_an_image_that_appears_in_the_folder_is_found(client: Any, site: Any) ->
     assert site.infer("added").status_code == 404
 
 
+def test_images_that_arrive_while_the_site_runs_are_assigned_to_a_part(client: Any, site: Any, tmp_path: Path) -> None:
+    image = (site.studies / "ras.nii.gz").read_bytes()
+    (tmp_path / "sent.nii.gz").write_bytes(image)
+    (site.studies / "copied.nii.gz").write_bytes(image)
+    try:
+        client.next_sample("first", {})  # looks for new images
+        assert "copied" in site.get("/learning/gate").json()["parts"]
+        client.upload_image(str(tmp_path / "sent.nii.gz"), "sent")
+        assert "sent" in site.get("/learning/gate").json()["parts"]
+    finally:
+        for case in ("copied", "sent"):
+            (site.studies / f"{case}.nii.gz").unlink(missing_ok=True)
+
+
 def test_save_train_stop_and_train_again(client: Any, site: Any, truth: Truth, until: Until, tmp_path: Path) -> None:
     """The stock way through the whole loop: label, train, poll, stop."""
     from monailabel.client.client import MONAILabelClientException

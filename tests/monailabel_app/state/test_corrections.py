@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from monailabel_app.errors import GeometryError, ImageError, LabelError, NotFound, SiteError, StateError
-from monailabel_app.imaging.files import read_mask
+from monailabel_app.imaging.files import read_mask, read_volume
+from monailabel_app.labels import of_values
 from monailabel_app.models.base import Prompts
 from monailabel_app.state.corrections import Correction, Submission
 from monailabel_app.state.site import SiteState
@@ -62,8 +63,13 @@ def test_of_labels_that_were_not_annotated_a_correction_says_nothing(state: Site
     assert loaded.annotated == frozenset({1})
     np.testing.assert_array_equal(loaded.labels, mixed)
     everything = partly(state, images, ["oedema", "tumour"], mixed)
-    assert everything.annotated is None
-    assert state.corrections.load(everything).annotated is None
+    assert everything.annotated == TWO
+    assert state.corrections.load(everything).annotated == frozenset({1, 2})
+
+
+def test_a_correction_says_nothing_of_a_label_that_the_schema_gets_later(state: SiteState, images: Any) -> None:
+    case = state.corrections.load(images.submit(state, "a"))
+    assert of_values(TWO, case.annotated) == {"tumour": 1}
 
 
 @pytest.mark.parametrize(("annotated", "said"), [(["liver"], "'liver' is not in the schema"), ([], "no label")])
@@ -83,6 +89,23 @@ def test_prompts_and_mask_shown_belong_to_one_correction_only(state: SiteState, 
     first, second = images.submit(state, "case1"), images.submit(state, "case1")
     assert (first.dice_shown, first.prompts) == (1.0, 1)
     assert (second.dice_shown, second.version_shown, second.prompts) == (None, None, 0)
+
+
+def test_what_was_shown_and_prompted_on_an_image_is_not_of_the_next_one_of_its_name(
+    state: SiteState, images: Any
+) -> None:
+    path = images.add("case1")
+    image, content = read_volume(path).identity, path.read_bytes()
+    state.prompts.record_shown("case1", "unet", "unet-0000-aaaaaa", truth(images, "case1"), image)
+    state.prompts.record_prompts("case1", "sam", "v", [Prompts("tumour", foreground=[(1, 1, 1)])], image=image)
+    path.write_bytes(images.add("case2").read_bytes())
+    other = images.submit(state, "case1")
+    assert (other.version_shown, other.dice_shown, other.prompts) == (None, None, 0)
+    assert state.prompts.given(other.id) == ()
+    path.write_bytes(content)
+    state.prompts.record_shown("case1", "unet", "unet-0000-aaaaaa", truth(images, "case1"), image)
+    back = images.submit(state, "case1")
+    assert (back.dice_shown, back.prompts) == (1.0, 1), "the one that they were given on"
 
 
 def test_the_newest_correction_of_a_case_counts_and_all_are_kept(state: SiteState, images: Any) -> None:

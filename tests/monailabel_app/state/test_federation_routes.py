@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ from routed import LABELS, PLAN, refused, tensors
 
 from fed_backend.defences import PrivacySpec, SecureSpec
 from fed_backend.payload import PayloadHeader, encode
+from fed_backend.plan import MethodSpec
 from monailabel_app.federation.privacy import PrivacyLedger
 from monailabel_app.state.context import SiteContext, set_context
 
@@ -219,3 +221,22 @@ def test_what_leaves_for_a_secure_sum_passes_the_sites_log(
     kept = client.get("/federation/audit").json()["entries"][1:]
     told = [(entry["event"], entry["note"], entry["bytes"]) for entry in kept]
     assert told[:2] == [("masked", "mask with B, C", 6), ("revealed", "reveal with B, C", 6)]
+
+
+def test_a_poll_counts_the_training_cases_without_reading_their_files(
+    client: TestClient, site: SiteContext, courier: dict[str, str], images: Any
+) -> None:
+    site.state.splits.import_split({"a": "train", "b": "train", "c": "validation"})
+    for case in "abca":
+        images.submit(site.state, case)
+    plan = PLAN.model_copy(update={"method": MethodSpec(name="gcml")})
+    set_context(replace(site, plan=plan))
+    opened: list[str] = []
+    watching = True
+    sys.addaudithook(lambda event, args: opened.append(str(args[0])) if watching and event == "open" else None)
+    try:
+        polled = client.get("/federation/courier/requests", headers=courier).json()
+    finally:
+        watching = False  # a hook stays for good
+    assert polled["examples"] == 2
+    assert [path for path in opened if path.endswith(".nii.gz")] == []

@@ -77,6 +77,18 @@ def test_a_promotion_is_seen_by_another_reader_at_once_and_can_be_rolled_back(
         store.rollback("once more")
 
 
+def test_a_rollback_passes_over_parents_that_never_served(store: VersionStore) -> None:
+    first = store.champion()
+    served = store.create(tensors(1), record(first))
+    store.promote(served.id, "better")
+    refused = store.create(tensors(2), record(served.id))
+    store.record_verdict(refused.id, {"promoted": False, "reason": "Refused: worse"})
+    made = store.create(tensors(3), record(store.create(tensors(4), record(refused.id)).id))
+    store.promote(made.id, "better still")
+    assert store.rollback("looked wrong") == served.id == store.champion()
+    assert store.rollback("this one too") == first == store.champion()
+
+
 def test_only_the_champion_can_be_rolled_back(store: VersionStore) -> None:
     made = store.create(tensors(1), record(store.champion()))
     with pytest.raises(Conflict, match="does not serve"):
