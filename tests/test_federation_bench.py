@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from bench.federation_rows import Outcome, Row, Setting, add, done, read, rows_of
 from bench.federation_table import Table, kept, table
 

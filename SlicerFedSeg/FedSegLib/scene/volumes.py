@@ -72,8 +72,8 @@ def make_volume(image: Image, name: str) -> Any:
 
 
 def _load_picture(path: Path, name: str) -> Any:
-    """A 2D picture as sites read it: 1 mm pixels, columns to the left, rows to the back, transparency
-    dropped, grey stored as colour grey."""
+    """A 2D picture: 1 mm pixels whatever its file says (sites take masks of either), columns to the left, rows to the
+    back, transparency dropped, grey stored as colour grey."""
     reader = getattr(vtk, _PICTURES[path.suffix.lower()])()
     if not reader.CanReadFile(str(path)):
         return None
