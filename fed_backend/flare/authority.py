@@ -1,14 +1,16 @@
 """The administrator's half of joining: inviting sites, signing their requests, letting members go.
 
 Works on the folder that `fedseg federation create` made: the hub's kit says who is a member, and
-``admin/authority/`` holds the root key and what was signed with it.
+``admin/authority/`` holds the root key and what was signed with it. Commands that change something wait
+for each other, and begin with what the one before left.
 """
 
 from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from fed_backend import __version__
 from fed_backend.errors import ProvisionError
 from fed_backend.flare.certificates import CERTIFICATE, common_name, key_sha256
 from fed_backend.flare.invitation import Invitation
-from fed_backend.flare.kit import load_kit, write_json_atomic
+from fed_backend.flare.kit import hold, load_kit, write_json_atomic
 from fed_backend.flare.lineage import Lineage
 from fed_backend.flare.provisioning import check_site_name, organisation
 from fed_backend.methods.fedsm import sites_of
@@ -31,6 +33,7 @@ __all__ = ["Authority", "Member"]
 
 VALID_DAYS = 360
 _MIN_KEY_BITS = 2048
+_WAIT_S = 10.0  # a command takes a second or two
 
 
 @dataclass(frozen=True)
@@ -84,14 +87,16 @@ class Authority:
         Raises:
             ProvisionError: the name cannot be used, the site has joined already, or FedSM's selector,
                 which the plan fixes, has no class for it.
+            FederationError: another such command is at work, and does not end.
         """
-        if site in self._read_signed() and site in self._hub.sites:
-            raise ProvisionError(f"site {site!r} has joined already", "revoke it first if it must join anew")
-        others = [name for name in self._hub.sites if name != site]
-        check_site_name(site, others)
-        if (known := sites_of(self._hub.plan)) and site not in known:
-            raise ProvisionError(f"the plan's selector knows the sites {', '.join(known)} only", "make a new plan")
-        self._set_sites([*others, site])
+        with self._alone():
+            if site in self._read_signed() and site in self._hub.sites:
+                raise ProvisionError(f"site {site!r} has joined already", "revoke it first if it must join anew")
+            others = [name for name in self._hub.sites if name != site]
+            check_site_name(site, others)
+            if (known := sites_of(self._hub.plan)) and site not in known:
+                raise ProvisionError(f"the plan's selector knows the sites {', '.join(known)} only", "make a new plan")
+            self._set_sites([*others, site])
         return self._invitation(site).to_bytes()
 
     def sign(self, request: Path) -> bytes:
@@ -102,21 +107,22 @@ class Authority:
 
         Raises:
             ProvisionError: no request, a forged one, or not from an invited site.
+            FederationError: another such command is at work, and does not end.
         """
         asked = _read_request(request)
-        site = common_name(asked.subject)
-        if site not in self._hub.sites:
-            raise ProvisionError(f"{site!r} is no invited site", "invite it first: `fedseg federation invite`")
-        digest = key_sha256(asked)
-        signed = self._read_signed()
-        if site in signed and signed[site]["key_sha256"] != digest:
-            raise ProvisionError(
-                f"site {site!r} holds a certificate for another key",
-                "if the site lost its key: `fedseg federation revoke`, invite it again, and sign its new request",
-            )
-        certificate = self._issue(asked, site)
-        signed[site] = {"key_sha256": digest, "ends": certificate.not_valid_after_utc.isoformat()}
-        write_json_atomic(self._signed, signed)
+        site, digest = common_name(asked.subject), key_sha256(asked)
+        with self._alone():
+            if site not in self._hub.sites:
+                raise ProvisionError(f"{site!r} is no invited site", "invite it first: `fedseg federation invite`")
+            signed = self._read_signed()
+            if site in signed and signed[site]["key_sha256"] != digest:
+                raise ProvisionError(
+                    f"site {site!r} holds a certificate for another key",
+                    "if the site lost its key: `fedseg federation revoke`, invite it again, and sign its new request",
+                )
+            certificate = self._issue(asked, site)
+            signed[site] = {"key_sha256": digest, "ends": certificate.not_valid_after_utc.isoformat()}
+            write_json_atomic(self._signed, signed)
         return certificate.public_bytes(serialization.Encoding.PEM)
 
     def revoke(self, site: str) -> None:
@@ -127,13 +133,12 @@ class Authority:
 
         Raises:
             ProvisionError: it is no member.
+            FederationError: another such command is at work, and does not end.
         """
-        if site not in self._hub.sites:
-            raise ProvisionError(f"{site!r} is no member", f"members are: {', '.join(sorted(self._hub.sites))}")
-        signed = self._read_signed()
-        signed.pop(site, None)
-        self._set_sites([name for name in self._hub.sites if name != site])
-        write_json_atomic(self._signed, signed)
+        with self._alone():
+            if site not in self._hub.sites:
+                raise ProvisionError(f"{site!r} is no member", f"members are: {', '.join(sorted(self._hub.sites))}")
+            self._take_out(site)
 
     def forget(self, site: str) -> Lineage:
         """Take a site out, and have the hub leave what descends from its updates out of all rounds to come.
@@ -145,18 +150,34 @@ class Authority:
 
         Raises:
             ProvisionError: it is no member, and no aggregate that is known here has an update of it.
+            FederationError: another such command is at work, and does not end.
         """
-        lineage = Lineage(self._hub.folder / "state" / "lineage", self._hub.plan.sha256)
-        if site in self._hub.sites:
-            self.revoke(site)
-        elif not lineage.after(site):
-            raise ProvisionError(
-                f"{site!r} is no member, and no aggregate of this hub has an update of it",
-                f"members are: {', '.join(sorted(self._hub.sites))}",
-            )
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-        self._write(forget={**self._hub.forgetting(), site: now})
+        with self._alone():
+            lineage = Lineage(self._hub.folder / "state" / "lineage", self._hub.plan.sha256)
+            if site in self._hub.sites:
+                self._take_out(site)
+            elif not lineage.after(site):
+                raise ProvisionError(
+                    f"{site!r} is no member, and no aggregate of this hub has an update of it",
+                    f"members are: {', '.join(sorted(self._hub.sites))}",
+                )
+            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+            self._write(forget={**self._hub.forgetting(), site: now})
         return lineage
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other command changes the federation meanwhile; its members are those of now."""
+        what, hint = "another command that changes this federation", "try again once it has ended"
+        with hold(self._signed.with_name("lock"), what, wait_s=_WAIT_S, hint=hint):
+            self._hub = load_kit(self._hub.folder, "hub")
+            yield
+
+    def _take_out(self, site: str) -> None:
+        signed = self._read_signed()
+        signed.pop(site, None)
+        self._set_sites([name for name in self._hub.sites if name != site])
+        write_json_atomic(self._signed, signed)
 
     def _invitation(self, site: str) -> Invitation:
         hub = self._hub

@@ -106,11 +106,22 @@ def courier() -> None:
 @click.argument("kit", type=_FOLDER)
 @click.option("--site-url", required=True, help="Address of this site's server, such as http://127.0.0.1:8000.")
 @click.option("--token-file", required=True, type=_FILE, help="courier.token in the site's state folder.")
+@click.option(
+    "--site-ca",
+    type=_FILE,
+    help="With https://: PEM file to trust instead of the public authorities: the site's authority, or the site's own.",
+)
 @click.option("--ready-file", type=_FILE, help="Written as JSON once whom it speaks to has answered.")
 @_metrics_port
 @_metrics_host
 def courier_start(
-    kit: Path, site_url: str, token_file: Path, ready_file: Path | None, metrics_port: int | None, metrics_host: str
+    kit: Path,
+    site_url: str,
+    token_file: Path,
+    site_ca: Path | None,
+    ready_file: Path | None,
+    metrics_port: int | None,
+    metrics_host: str,
 ) -> None:
     """Run a site's courier from its KIT until Ctrl-C or SIGTERM.
 
@@ -130,12 +141,12 @@ def courier_start(
             from fed_backend.gossip.courier import GossipCourier
 
             _say(f"courier of {loaded.name!r} among its peers")
-            GossipCourier(loaded, site_url, token_file, ready_file, _say).run()
+            GossipCourier(loaded, site_url, token_file, ready_file, _say, site_ca).run()
         else:
             from fed_backend.flare.courier import Courier
 
             _say(f"courier of {loaded.name!r} to the hub at {loaded.host}:{loaded.port}")
-            Courier(loaded, site_url, token_file, ready_file, _say).run()
+            Courier(loaded, site_url, token_file, ready_file, _say, site_ca).run()
         _say(f"{loaded.name!r} has left the federation: its courier ends, and does not start again from this kit")
     except Stopped:
         _say("the courier has stopped")

@@ -39,17 +39,28 @@ class Courier:
         token_file: file with the courier's token.
         ready_file: gets ``{"pid", "site", "job"}`` once hub and site server both answered.
         say: prints a line for the person at the terminal.
+        site_ca: certificates to trust at ``site_url``; see :class:`.SiteClient`.
 
     Raises:
-        FederationError: ``site_url`` is no address.
+        FederationError: ``site_url`` is no address, or ``site_ca`` holds no certificates.
     """
 
     def __init__(
-        self, kit: Kit, site_url: str, token_file: Path, ready_file: Path | None, say: Callable[[str], None]
+        self,
+        kit: Kit,
+        site_url: str,
+        token_file: Path,
+        ready_file: Path | None,
+        say: Callable[[str], None],
+        site_ca: Path | None = None,
     ) -> None:
-        self._site = SiteClient(site_url, token_reader(token_file), kit.plan.max_payload_bytes)
+        self._site = SiteClient(site_url, token_reader(token_file), kit.plan.max_payload_bytes, site_ca)
         self._kit = kit
-        self._config = {"site_url": site_url, "token_file": str(token_file.resolve())}
+        self._config = {
+            "site_url": site_url,
+            "token_file": str(token_file.resolve()),
+            "site_ca": str(site_ca.resolve()) if site_ca else None,
+        }
         self._ready_file = ready_file
         self._say = say
         self._client: Child | None = None

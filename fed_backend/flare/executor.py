@@ -63,7 +63,8 @@ class CourierExecutor(Executor):  # type: ignore[misc]  # FLARE has no types
             self._session = relay
             return
         config = json.loads((kit.run / COURIER_CONFIG).read_text(encoding="utf-8"))
-        site = SiteClient(config["site_url"], token_reader(Path(config["token_file"])), kit.plan.max_payload_bytes)
+        token, ca = token_reader(Path(config["token_file"])), config["site_ca"]
+        site = SiteClient(config["site_url"], token, kit.plan.max_payload_bytes, Path(ca) if ca else None)
 
         def on_ready() -> None:
             write_json_atomic(ready, {"job": job_id})

@@ -51,7 +51,7 @@ JOB_STATE = "job.json"
 DRAIN = "drain"
 """In the hub's run folder: while this file exists, the job ends at the next moment without an exchange."""
 COURIER_CONFIG = "courier.json"
-"""In a site's run folder: address of the site server and its token file."""
+"""In a site's run folder: address of the site server, its token file, and the certificates to trust there."""
 COURIER_READY = "ready.json"
 """In a site's run folder: exists once hub and site server have both answered in the running job."""
 
@@ -179,7 +179,14 @@ def write_json_atomic(path: Path, data: dict[str, Any], mode: int = 0o600) -> No
 
 
 @contextmanager
-def hold(path: Path, what: str, *, wait_s: float = 0.0, give_up: Callable[[], bool] = lambda: False) -> Iterator[None]:
+def hold(
+    path: Path,
+    what: str,
+    *,
+    wait_s: float = 0.0,
+    give_up: Callable[[], bool] = lambda: False,
+    hint: str = "stop the other one first",
+) -> Iterator[None]:
     """Hold a lock file; the kernel releases it when the process ends, however it ends.
 
     Args:
@@ -187,6 +194,7 @@ def hold(path: Path, what: str, *, wait_s: float = 0.0, give_up: Callable[[], bo
         what: what is locked, for the message.
         wait_s: how long to wait for another holder.
         give_up: asked while waiting; ``True`` ends it.
+        hint: what to do while another process holds it.
 
     Raises:
         FederationError: another process holds it.
@@ -200,6 +208,6 @@ def hold(path: Path, what: str, *, wait_s: float = 0.0, give_up: Callable[[], bo
                 break
             except BlockingIOError:
                 if give_up() or time.monotonic() >= deadline:
-                    raise FederationError(f"{what} is already running", "stop the other one first") from None
+                    raise FederationError(f"{what} is already running", hint) from None
                 time.sleep(0.1)
         yield

@@ -7,6 +7,8 @@ allows. The courier never sees an image or a label: these routes carry payloads 
 from __future__ import annotations
 
 import io
+import re
+import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,18 +44,26 @@ class SiteClient:
         url: root of the site server, such as ``http://127.0.0.1:8000``.
         token: reads the courier's token; called for every request, as a restarted site may have a new one.
         max_bytes: longest answer that is read.
+        ca: certificates (PEM) to trust instead of the public authorities': that of the site's authority, or
+            the one that its server shows; read again for every request, as it is renewed with the server's.
 
     Raises:
-        FederationError: ``url`` is no http(s) address.
+        FederationError: ``url`` is no http(s) address, or ``ca`` holds no certificates.
     """
 
-    def __init__(self, url: str, token: Callable[[], str], max_bytes: int) -> None:
+    def __init__(self, url: str, token: Callable[[], str], max_bytes: int, ca: Path | None = None) -> None:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise FederationError(f"{url!r} is no address of a site server", "give one like http://127.0.0.1:8000")
         self._url = url.rstrip("/")
         self._token = token
         self._max_bytes = max_bytes
+        self._ca = ca
+        if ca is not None:
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca)
+            except OSError:
+                raise FederationError(f"{ca.name} holds no certificates that can be read", _CA_HINT) from None
 
     def wait_for_requests(self, wait_s: float) -> dict[str, Any]:
         """Long poll: what annotators ask of the hub, after at most ``wait_s`` seconds."""
@@ -119,6 +129,7 @@ class SiteClient:
             # A session per call: calls come from several threads, and sessions are not shared safely.
             with requests.Session() as session:
                 session.trust_env = False
+                session.verify = True if self._ca is None else str(self._ca)
                 session.mount(f"{urlsplit(self._url).scheme}://", _InLargeParts())
                 response = session.request(
                     method,
@@ -132,7 +143,7 @@ class SiteClient:
                 if response.status_code not in {200, 202, 204}:
                     raise _refused(path, response)
                 return response
-        except requests.RequestException as error:
+        except OSError as error:  # also where the file of certificates has gone
             raise _unreachable(error) from None
 
     def _read(self, response: requests.Response, into: BinaryIO) -> None:
@@ -152,9 +163,13 @@ class _InLargeParts(HTTPAdapter):
     """Bodies from files go out a megabyte at a time; by itself urllib3 takes 16 KB."""
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
-        super().init_poolmanager(*arguments, **options, blocksize=_CHUNK)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the server's own certificate may be all that is known
+        super().init_poolmanager(*arguments, **options, blocksize=_CHUNK, ssl_context=context)
 
 
+_CA_HINT = "give the certificate of the site's authority, or the site's own, as PEM: `courier start --site-ca FILE`"
+_WHY = re.compile(r"certificate verify failed: (.+?)\.? \(_ssl")
 _BINARY = {"Content-Type": "application/octet-stream"}
 
 
@@ -205,6 +220,23 @@ def _refused(path: str, response: requests.Response) -> SiteRefused | SiteUnreac
     return kind(detail[:400], str(body.get("hint") or "")[:200])
 
 
-def _unreachable(error: Exception) -> SiteUnreachable:
+def _unreachable(error: OSError) -> SiteUnreachable:
+    if isinstance(error, requests.exceptions.SSLError):
+        return _untrusted(str(error))
+    if not isinstance(error, requests.RequestException):
+        return SiteUnreachable("the certificates to trust cannot be read", _CA_HINT)
     kind = "did not answer in time" if isinstance(error, requests.Timeout) else "cannot be reached"
     return SiteUnreachable(f"the site server {kind}", "start it with `fedseg site start`")
+
+
+def _untrusted(said: str) -> SiteUnreachable:
+    why = _WHY.search(said)
+    if why is None:
+        hint = "with https:// in --site-url, the site must be started with --tls-cert and --tls-key"
+        return SiteUnreachable("no TLS connection to the site server can be made", hint)
+    hint = _CA_HINT
+    if "mismatch" in why[1]:
+        hint = "in --site-url, name the site server as its certificate does"
+    elif "expired" in why[1]:
+        hint = "renew it, and start the site with the new one"
+    return SiteUnreachable(f"the site server's certificate is not accepted: {why[1]}", hint)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -31,7 +32,8 @@ __all__ = ["PeerClient"]
 _Reply = TypeVar("_Reply", bound=BaseModel)
 
 CONNECT_S = 5.0
-_READ_S = 20.0  # for the peer to take the next bytes, or to begin its answer
+_READ_S = 20.0  # for the peer to begin its answer, or to go on with it
+_HELLO_S = 10.0  # for all of a greeting
 _MAX_REPLY = 2**18
 _HINT = "it is tried again later"
 _DEFAULT_RETRY_S, _MAX_RETRY_S = 5.0, 120.0
@@ -53,7 +55,8 @@ class PeerClient:
         self._plan_sha256 = kit.plan.sha256
         host = f"[{peer.host}]" if ":" in peer.host else peer.host
         self._url = f"https://{host}:{peer.port}"
-        self._session = client_session(kit, peer.name)
+        self._over: Callable[[], bool] = lambda: False
+        self._session = client_session(kit, peer.name, lambda: self._over())
 
     def close(self) -> None:
         """End the connection."""
@@ -65,31 +68,43 @@ class PeerClient:
         Raises:
             PeerUnreachable, PeerRefused, PeerBusy: see :mod:`.protocol`.
         """
-        said = self._parsed(Announcement, *self._call("GET", "/hello", CONNECT_S))
+        until = time.monotonic() + _HELLO_S
+        said = self._parsed(Announcement, *self._call("GET", "/hello", CONNECT_S, lambda: time.monotonic() > until))
         if said.site != self.name:
             raise PeerRefused(f"{self.name!r} says that it is {said.site[:64]!r}", "ask its administrator")
         return said
 
-    def send(self, number: int, data: bytes) -> VisitState:
+    def send(self, number: int, data: bytes, over: Callable[[], bool] = lambda: False) -> VisitState:
         """Send a visit; the same one may be sent again and is the same visit.
+
+        Args:
+            number: of the visit.
+            data: the payload.
+            over: asked while the call lasts; ``True`` ends it, as if the peer were silent.
 
         Raises:
             PeerUnreachable, PeerRefused, PeerBusy: see :mod:`.protocol`.
         """
         headers = {SHA256: hashlib.sha256(data).hexdigest(), "Content-Type": "application/octet-stream"}
-        return self._parsed(VisitState, *self._call("PUT", f"/visits/{number}", _READ_S, data=data, headers=headers))
+        reply = self._call("PUT", f"/visits/{number}", _READ_S, over, data=data, headers=headers)
+        return self._parsed(VisitState, *reply)
 
-    def state(self, number: int, wait_s: float) -> VisitState | None:
+    def state(self, number: int, wait_s: float, over: Callable[[], bool] = lambda: False) -> VisitState | None:
         """What became of a visit, after at most ``wait_s`` seconds; ``None`` if the peer does not know it.
+
+        ``over`` is as in :meth:`send`.
 
         Raises:
             PeerUnreachable, PeerRefused, PeerBusy: see :mod:`.protocol`.
         """
-        status, body = self._call("GET", f"/visits/{number}", wait_s + _READ_S, params={"wait": f"{wait_s:g}"})
+        status, body = self._call("GET", f"/visits/{number}", wait_s + _READ_S, over, params={"wait": f"{wait_s:g}"})
         return None if status == 404 else self._parsed(VisitState, status, body)
 
-    def _call(self, method: str, path: str, read_s: float, **options: Any) -> tuple[int, bytes]:
+    def _call(
+        self, method: str, path: str, read_s: float, over: Callable[[], bool], **options: Any
+    ) -> tuple[int, bytes]:
         headers = {**common_headers(self._plan_sha256), **options.pop("headers", {})}
+        self._over = over
         with self._told():
             response = self._session.request(
                 method,
@@ -124,10 +139,10 @@ class PeerClient:
                 detail = f"who answers at the address of {self.name!r} is not {self.name!r} of this federation"
                 raise PeerUnreachable(detail, "correct the address: `fedseg peers add`") from None
             raise PeerUnreachable(f"{self.name!r} refuses this site's certificate", _HINT) from None
-        except requests.Timeout:
-            raise PeerUnreachable(f"{self.name!r} does not answer in time", _HINT) from None
-        except (requests.RequestException, OSError):
-            raise PeerUnreachable(f"{self.name!r} cannot be reached", _HINT) from None
+        except (requests.RequestException, OSError) as error:
+            late = isinstance(error, requests.Timeout) or self._over()
+            kind = "does not answer in time" if late else "cannot be reached"
+            raise PeerUnreachable(f"{self.name!r} {kind}", _HINT) from None
 
     def _check(self, response: requests.Response, body: bytes) -> None:
         """Refusals as errors; versions first, whatever else the reply says."""

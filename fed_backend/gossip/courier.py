@@ -44,9 +44,10 @@ class GossipCourier:
         ready_file: gets ``{"pid", "site", "port"}`` once the gateway listens and the site server has
             answered; ``port`` is ``None`` for a site that does not listen.
         say: prints a line for the person at the terminal.
+        site_ca: certificates to trust at ``site_url``; see :class:`.SiteClient`.
 
     Raises:
-        FederationError: ``site_url`` is no address.
+        FederationError: ``site_url`` is no address, or ``site_ca`` holds no certificates.
         ProvisionError: the list of peers is damaged.
     """
 
@@ -57,13 +58,14 @@ class GossipCourier:
         token_file: Path,
         ready_file: Path | None,
         say: Callable[[str], None],
+        site_ca: Path | None = None,
     ) -> None:
         self._kit, self._ready_file, self._say = kit, ready_file, say
         self._watch = PeerWatch(kit)
         self._roster = Roster(kit.run / "peers-seen.json")
-        site = SiteClient(site_url, token_reader(token_file), kit.plan.max_payload_bytes)
+        site = SiteClient(site_url, token_reader(token_file), kit.plan.max_payload_bytes, site_ca)
         relay = self._watch.now().relay
-        self._relay = Courier(kit, site_url, token_file, None, say) if relay else None
+        self._relay = Courier(kit, site_url, token_file, None, say, site_ca) if relay else None
         self._session = GossipSession(
             kit.name,
             kit.plan,

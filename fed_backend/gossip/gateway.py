@@ -11,7 +11,6 @@ import asyncio
 import hashlib
 import logging
 import re
-import struct
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,7 @@ from fed_backend.gossip.protocol import (
     common_headers,
     skew,
 )
+from fed_backend.methods.gcml import GCML
 from fed_backend.payload import read_header
 from fed_backend.plan import Plan
 
@@ -50,7 +50,6 @@ _FULL_S = 60.0  # a full disk is seldom emptied sooner
 PEER = "fedseg.peer"
 """Where the server puts the name in the certificate of whoever asks: a key of the ASGI scope."""
 _DIGEST = re.compile(r"^[0-9a-f]{64}$")
-_HEADER_LIMIT = 8 * 2**20
 
 
 class Host:
@@ -89,6 +88,7 @@ class _Refused(Exception):
 
 def gateway_app(host: Host) -> ASGIApp:
     """The gateway's application; the peer's name comes from the connection."""
+    within_s = GCML(host.plan).settings.deadline_s  # by then its sender has given a visit up
 
     async def hello(request: Request) -> Response:
         said = Announcement(site=host.site, plan_sha256=host.plan_sha256, examples=host.examples())
@@ -99,14 +99,11 @@ def gateway_app(host: Host) -> ASGIApp:
         digest, length = _announced(request, host.plan)
         begun = _admit(host.inbox, sender, number, digest)
         if isinstance(begun, VisitState):
-            await _drain(request, host.plan.max_payload_bytes)
+            await _drain(request, host.plan.max_payload_bytes, within_s)
             return JSONResponse(begun.model_dump(), 200 if begun.over else 202)
         try:
-            await _receive(request, begun, length)
+            await _receive(request, begun, length, within_s)
             check_body(begun.file, host.plan, sender, number)
-        except TimeoutError:
-            host.inbox.abandon(begun)
-            raise _Refused(408, f"nothing came for {_STALL_S:g} s", "send it again") from None
         except BaseException as error:
             host.inbox.abandon(begun)
             if isinstance(error, OSError):
@@ -132,7 +129,7 @@ def gateway_app(host: Host) -> ASGIApp:
             logger.warning("%s of %s is refused: %s", request.method, request.scope.get(PEER, "?"), error.detail)
             host.seen(request.scope[PEER], error.detail if error.status in (409, 426) else "")
         if error.status not in (403, 408, 411, 413):
-            await _drain(request, host.plan.max_payload_bytes)
+            await _drain(request, host.plan.max_payload_bytes, within_s)
         headers = {} if error.retry_after_s is None else {"Retry-After": f"{error.retry_after_s:.0f}"}
         body = {"error": "Refused", "detail": error.detail, "hint": error.hint}
         return JSONResponse(body, error.status, headers)
@@ -214,19 +211,24 @@ def _admit(inbox: Inbox, sender: str, number: int, digest: str) -> VisitState | 
         raise _Refused(503, busy.detail, "ask again later", busy.retry_after_s) from None
 
 
-async def _chunks(request: Request) -> AsyncIterator[bytes]:
-    """The body, as long as some of it comes every few seconds."""
+async def _chunks(request: Request, within_s: float) -> AsyncIterator[bytes]:
+    """The body, as long as some of it comes every few seconds, and all of it in time."""
+    now = asyncio.get_running_loop().time
+    until = now() + within_s
     stream = request.stream()
     while True:
         try:
-            async with asyncio.timeout(_STALL_S):
+            async with asyncio.timeout_at(min(until, now() + _STALL_S)):
                 chunk = await anext(stream)
         except StopAsyncIteration:
             return
+        except TimeoutError:
+            missing = f"nothing came for {_STALL_S:g} s" if now() < until else f"not all came within {within_s:g} s"
+            raise _Refused(408, missing, "send it again") from None
         yield chunk
 
 
-async def _receive(request: Request, ticket: Ticket, length: int) -> None:
+async def _receive(request: Request, ticket: Ticket, length: int, within_s: float) -> None:
     """Write the body to the ticket's file; hashing and writing go on while more is received."""
     hasher = hashlib.sha256()
     received, parts, held = 0, list[bytes](), 0
@@ -239,7 +241,7 @@ async def _receive(request: Request, ticket: Ticket, length: int) -> None:
 
         storing: asyncio.Future[None] | None = None
         try:
-            async for chunk in _chunks(request):
+            async for chunk in _chunks(request, within_s):
                 parts.append(chunk)
                 received, held = received + len(chunk), held + len(chunk)
                 if held >= _STORE_BYTES:
@@ -255,13 +257,13 @@ async def _receive(request: Request, ticket: Ticket, length: int) -> None:
         raise _Refused(422, f"the visit's {received} bytes are not those that were announced", "send it again")
 
 
-async def _drain(request: Request, most: int) -> None:
+async def _drain(request: Request, most: int, within_s: float) -> None:
     """Read what a refused peer still sends, so that it can read the refusal."""
     try:
-        async for chunk in _chunks(request):
+        async for chunk in _chunks(request, within_s):
             if (most := most - len(chunk)) < 0:
                 return
-    except (ClientDisconnect, TimeoutError, RuntimeError):
+    except (ClientDisconnect, _Refused, RuntimeError):
         return
 
 
@@ -271,10 +273,7 @@ def check_body(file: Path, plan: Plan, sender: str, number: int) -> None:
     Raises:
         PayloadError: no payload, or its header names another plan, site or number.
     """
-    with open(file, "rb") as body:
-        start = body.read(8)
-        size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        header = read_header(start + body.read(min(size, _HEADER_LIMIT)))
+    header = read_header(file)
     expected = {
         "kind": (header.kind, "update"),
         "plan": (header.plan_sha256, plan.sha256),

@@ -101,13 +101,18 @@ def load_peers(kit: Kit) -> PeerList:
     """Read a kit's list; an empty one where there is none yet.
 
     Raises:
-        ProvisionError: it is damaged, or names this site itself.
+        ProvisionError: it is damaged, cannot be read, or names this site itself.
     """
     path = kit.folder / PEERS_FILE
     try:
         listed = PeerList.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return PeerList()
+    except OSError as error:
+        raise ProvisionError(
+            f"{PEERS_FILE} in the kit of {kit.name!r} cannot be read: {error.strerror}",
+            "it must be a file that the courier's user may read",
+        ) from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         where = ".".join(map(str, first["loc"])) or "file"
@@ -126,7 +131,7 @@ def save_peers(kit: Kit, peers: PeerList) -> None:
 
 
 class PeerWatch:
-    """A kit's list, read again when the file changes; a damaged file leaves the last good one in force.
+    """A kit's list, read again when the file changes; a damaged or unreadable file leaves the last good one in force.
 
     Args:
         kit: the site's kit.
@@ -135,7 +140,7 @@ class PeerWatch:
         wrong: what is wrong with the file now; empty if nothing.
 
     Raises:
-        ProvisionError: the file is damaged at the beginning.
+        ProvisionError: the file is damaged or unreadable at the beginning.
     """
 
     def __init__(self, kit: Kit) -> None:
@@ -148,7 +153,7 @@ class PeerWatch:
     def now(self) -> PeerList:
         """The list in force."""
         stamp = self._mark()
-        if stamp != self._stamp:
+        if stamp != self._stamp or self.wrong:  # it may be in order again under the same stamp
             self._stamp = stamp
             try:
                 self._list, self.wrong = load_peers(self._kit), ""

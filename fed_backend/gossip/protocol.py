@@ -14,8 +14,8 @@ GET  /visits/{number}       query ``wait``: seconds to wait for an end        20
                                                                               404: send it (again)
 ==========================  ================================================  ===========================
 
-A refusal is JSON ``{error, detail, hint}``: 403 no peer of this site, 409 another plan, 411 no
-length, 413 too large, 422 the payload or its digest, 426 another protocol, 429 and 503 busy (with
+A refusal is JSON ``{error, detail, hint}``: 403 no peer of this site, 408 too slow, 409 another plan,
+411 no length, 413 too large, 422 the payload or its digest, 426 another protocol, 429 and 503 busy (with
 ``Retry-After``). Who speaks is known from the certificate alone. A visit has a number of its sender's;
 the same number with the same bytes is the same visit, however often it is sent.
 """

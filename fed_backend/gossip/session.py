@@ -103,7 +103,7 @@ class GossipSession:
     def stop(self) -> None:
         """Ask the loops to end; they are daemons, so a blocked call does not hold the process."""
         self._stop.set()
-        self._roster.store(now=True)
+        self._store(now=True)
 
     @property
     def examples(self) -> int:
@@ -191,8 +191,11 @@ class GossipSession:
     def _ticks(self) -> None:
         rng = random.Random()  # noqa: S311 - spreads the sites in time
         while not self._stop.wait(self._settings.interval_s * (0.8 + 0.4 * rng.random())):
-            if self._ready and self._addresses():
-                self._exchange(self._own, self._stop, asked=False)
+            try:
+                if self._ready and self._addresses():
+                    self._exchange(self._own, self._stop, asked=False)
+            except Exception:  # as in polling
+                logger.exception("an exchange failed")
 
     def _own_report(self) -> RunReport:
         """What begins by itself is shown as one run for each start of the courier."""
@@ -246,6 +249,9 @@ class GossipSession:
                 outcome = carry(line, number, data, self._settings.deadline_s, stopped=wait, on_stage=_changes(staged))
         except FedSegError as error:
             return Outcome(False, str(error))
+        except Exception as error:  # shown as the outcome instead of ending the thread silently
+            logger.exception("exchange %d with %s failed", number, peer.name)
+            return Outcome(False, f"the courier failed: {type(error).__name__}")
         self._note(peer.name, outcome)
         return outcome
 
@@ -274,14 +280,23 @@ class GossipSession:
         told: tuple[float, Any] = (0.0, None)
         rng = random.Random()  # noqa: S311 - spreads the sites in time
         while not self._stop.is_set():
-            addresses, now = self._addresses(), time.monotonic()
-            for name in self._roster.worth_calling(addresses):
-                if due.get(name, 0.0) <= now and not self._stop.is_set():
-                    self._hello(addresses[name])
-                    due[name] = time.monotonic() + _GREET_EVERY_S * (0.75 + 0.5 * rng.random())
-            told = self._tell_peers(told)
-            self._roster.store()
+            try:
+                addresses, now = self._addresses(), time.monotonic()
+                for name in self._roster.worth_calling(addresses):
+                    if due.get(name, 0.0) <= now and not self._stop.is_set():
+                        self._hello(addresses[name])
+                        due[name] = time.monotonic() + _GREET_EVERY_S * (0.75 + 0.5 * rng.random())
+                told = self._tell_peers(told)
+                self._store()
+            except Exception:  # as in polling
+                logger.exception("greeting the peers failed")
             self._stop.wait(_GREET_STEP_S)
+
+    def _store(self, *, now: bool = False) -> None:
+        try:
+            self._roster.store(now=now)
+        except OSError as error:  # a full disk: peers are greeted, and the courier ends, all the same
+            logger.warning("when peers were last seen cannot be stored: %s", error.strerror)
 
     def _hello(self, peer: Peer) -> None:
         try:

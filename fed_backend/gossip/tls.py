@@ -8,7 +8,8 @@ receiver takes the sender's name from the certificate. Nothing here can be switc
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import requests
@@ -19,6 +20,9 @@ from fed_backend.flare.certificates import CERTIFICATE, KEY, ROOT
 from fed_backend.flare.kit import Kit
 
 __all__ = ["client_session", "name_in", "server_context"]
+
+_LOOK_S = 0.25  # how soon a call that is over ends
+_PART, _TAKE_S = 2**16, 20.0  # bytes that are sent at once, and how long a peer may take to take them
 
 
 def server_context(kit: Kit) -> ssl.SSLContext:
@@ -32,8 +36,13 @@ def server_context(kit: Kit) -> ssl.SSLContext:
     return _with_kit(context, kit)
 
 
-def client_session(kit: Kit, peer: str) -> requests.Session:
+def client_session(kit: Kit, peer: str, over: Callable[[], bool]) -> requests.Session:
     """For calls to one peer: shows this site's certificate, and accepts no other name than the peer's.
+
+    Args:
+        kit: this site's kit.
+        peer: the peer's name.
+        over: asked again and again while bytes are sent or waited for; ``True`` ends the call as a timeout does.
 
     Raises:
         ProvisionError: the kit's certificate or key cannot be used.
@@ -41,7 +50,9 @@ def client_session(kit: Kit, peer: str) -> requests.Session:
     session = requests.Session()
     session.trust_env = False  # no proxy, no other authorities
     session.verify = str(kit.folder / ROOT)  # the federation's authority alone, also for requests itself
-    session.mount("https://", _NamedPeer(_with_kit(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), kit), peer))
+    context = _with_kit(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), kit)
+    context.sslsocket_class = _ending(over)
+    session.mount("https://", _NamedPeer(context, peer))
     return session
 
 
@@ -65,6 +76,37 @@ def _with_kit(context: ssl.SSLContext, kit: Kit) -> ssl.SSLContext:
             f"the certificate or key in the kit of {kit.name!r} cannot be used", "join again from the invitation"
         ) from None
     return context
+
+
+def _ending(over: Callable[[], bool]) -> type[ssl.SSLSocket]:
+    """Sockets that stop waiting when ``over`` says so.
+
+    A timeout bounds each read only: a peer that answers a byte now and then would never meet it. For all that
+    is sent at once, be it a whole payload, urllib3 allows the time of making a connection.
+    """
+
+    class Ending(ssl.SSLSocket):
+        def recv_into(self, *arguments: Any) -> int:
+            return self._waited(lambda: super(Ending, self).recv_into(*arguments), self.gettimeout() or _TAKE_S)
+
+        def send(self, data: Any, flags: int = 0) -> int:  # sendall calls it until all is sent
+            return self._waited(lambda: super(Ending, self).send(data[:_PART], flags), _TAKE_S)
+
+        def _waited(self, work: Callable[[], int], limit_s: float) -> int:
+            begun, before = time.monotonic(), self.gettimeout()
+            self.settimeout(_LOOK_S)
+            try:
+                while not over():
+                    try:
+                        return work()
+                    except TimeoutError:
+                        if time.monotonic() - begun > limit_s:
+                            raise
+                raise TimeoutError("the call is over")
+            finally:
+                self.settimeout(before)
+
+    return Ending
 
 
 class _NamedPeer(HTTPAdapter):

@@ -9,6 +9,7 @@ import socket
 import ssl
 import stat
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,12 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
 from fed_backend.cli import fedseg
-from fed_backend.errors import ProvisionError
+from fed_backend.errors import FederationError, ProvisionError
+from fed_backend.flare import authority as administration
 from fed_backend.flare.authority import Authority
 from fed_backend.flare.certificates import announce_expiry, check_certificate
 from fed_backend.flare.joining import accept, complete, request_file
-from fed_backend.flare.kit import CLASSES, Kit, load_kit
+from fed_backend.flare.kit import CLASSES, Kit, hold, load_kit
 from fed_backend.flare.provisioning import provision
 from fed_backend.plan import save_plan
 
@@ -270,6 +272,45 @@ def test_a_member_is_invited_again_until_it_has_joined(folder: Path, kit: Kit) -
     assert load_kit(folder / "federation" / "hub", "hub").sites == ()
     with pytest.raises(ProvisionError, match="no member"):
         authority.revoke("north")
+
+
+def test_commands_that_overlap_keep_each_others_changes(folder: Path) -> None:
+    federation = folder / "federation"
+    one, other = Authority(federation), Authority(federation)  # both have read the members
+    one.revoke("north")
+    other.invite("south")
+    assert load_kit(federation / "hub", "hub").sites == ("south",)
+    names = [f"site{number}" for number in range(8)]
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(lambda name: Authority(federation).invite(name), names))
+        assert {member.name for member in Authority(federation).members()} == {"south", *names}
+        list(pool.map(lambda name: Authority(federation).revoke(name), names))
+    assert load_kit(federation / "hub", "hub").sites == ("south",)
+
+
+def test_certificates_that_are_signed_at_once_are_all_remembered(folder: Path, kit: Kit) -> None:
+    federation = folder / "federation"
+    (folder / "south.json").write_bytes(Authority(federation).invite("south"))
+    south = accept(folder / "south.json", folder / "south")
+    one, other = Authority(federation), Authority(federation)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda who, of: who.sign(request_file(of)), (one, other), (kit, south)))
+    assert {member.name for member in Authority(federation).members() if member.ends} == {"north", "south"}
+
+
+def test_a_command_says_that_another_one_is_at_work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(administration, "_WAIT_S", 0.2)
+    federation, request = folder / "federation", folder / "request"
+    request.write_bytes(request_for("north"))
+    with hold(federation / "admin" / "authority" / "lock", "the other"):
+        for arguments in (("invite", "south"), ("revoke", "north"), ("forget", "north")):
+            refused = run("federation", arguments[0], federation, arguments[1])
+            assert refused.exit_code == 2
+            assert "another command that changes this federation is already running" in refused.output
+            assert "try again once it has ended" in refused.output
+        with pytest.raises(FederationError, match="already running"):
+            Authority(federation).sign(request)
+    assert load_kit(federation / "hub", "hub").sites == ("north",)
 
 
 def test_a_certificate_that_ends_soon_is_announced() -> None:

@@ -8,10 +8,11 @@ import json
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from builders import header, plan, tensors
 
@@ -23,6 +24,7 @@ from fed_backend.gossip.inbox import Inbox
 from fed_backend.gossip.peers import Peer
 from fed_backend.gossip.protocol import SHA256, common_headers
 from fed_backend.gossip.server import Gateway
+from fed_backend.gossip.tls import server_context
 from fed_backend.payload import check, encode
 from fed_backend.plan import Plan
 
@@ -125,6 +127,45 @@ def answer(secured: ssl.SSLSocket) -> tuple[int, dict[str, Any]]:
     while lengths and len(body) < int(lengths[0]):
         body += secured.recv(65536)
     return int(head.split()[1]), json.loads(body) if body.startswith(b"{") else {}
+
+
+class SlowPeer:
+    """A peer that never stands still, and never comes to an end.
+
+    Args:
+        kit: whose certificate it shows.
+        slow: what it does a little of at a time: it takes a request, or answers it in head or body.
+    """
+
+    def __init__(self, kit: Kit, slow: Literal["takes", "head", "body"]) -> None:
+        self.name, self._slow = kit.name, slow
+        self._context = server_context(kit)
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._server.getsockname()[1])
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def stop(self) -> None:
+        self._server.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self._serve, args=(self._server.accept()[0],), daemon=True).start()
+
+    def _serve(self, plain: socket.socket) -> None:
+        with contextlib.suppress(OSError), self._context.wrap_socket(plain, server_side=True) as line:
+            line.recv(16384)
+            if self._slow == "body":
+                lines = [f"{name}: {value}" for name, value in common_headers(PLAN.sha256).items()]
+                line.sendall("\r\n".join(["HTTP/1.1 200 OK", "Content-Length: 100000", *lines, "", ""]).encode())
+            elif self._slow == "head":
+                line.sendall(b"HTTP/1.1 200 OK\r\nSlow: ")
+            while True:
+                time.sleep(0.005)
+                if self._slow == "takes":
+                    line.recv(16384)
+                else:
+                    line.sendall(b"x")
 
 
 class CutLine:

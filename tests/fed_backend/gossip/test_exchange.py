@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from line import CutLine, Receiver, visit_of
+from line import CutLine, Receiver, SlowPeer, visit_of
 
 from fed_backend.flare.kit import Kit
+from fed_backend.gossip import client as gossip_client
 from fed_backend.gossip import exchange
+from fed_backend.gossip.client import PeerClient
 from fed_backend.gossip.exchange import Outcome, carry
-from fed_backend.gossip.protocol import PeerBusy, VisitState
+from fed_backend.gossip.peers import Peer
+from fed_backend.gossip.protocol import PeerBusy, PeerUnreachable, VisitState
 
 
 @pytest.fixture
@@ -95,6 +98,63 @@ def test_an_exchange_can_be_stopped_and_has_a_deadline(kits: dict[str, Kit], sou
     assert (late.arrived, late.reason) == (False, "no outcome within 0.3 s")
 
 
+SLOW: dict[str, int] = {"takes": 20_000_000, "head": 100, "body": 100}
+"""What a peer is slow in -> bytes of a visit that make it so."""
+
+
+@pytest.fixture(params=SLOW)
+def slow(kits: dict[str, Kit], request: pytest.FixtureRequest) -> Iterator[PeerClient]:
+    """The line to a peer that never stands still, and never comes to an end."""
+    peer = SlowPeer(kits["south"], request.param)
+    client = PeerClient(kits["north"], Peer(name="south", host="127.0.0.1", port=peer.port))
+    yield client
+    client.close()
+    peer.stop()
+
+
+def soon(call: Callable[[], Outcome]) -> Outcome:
+    """What an exchange comes to, which it must within a few seconds."""
+    found: list[Outcome] = []
+    thread = threading.Thread(target=lambda: found.append(call()), daemon=True)
+    thread.start()
+    thread.join(4)
+    assert found, "it still goes on"
+    return found[0]
+
+
+@pytest.fixture
+def data(slow: PeerClient, request: pytest.FixtureRequest) -> bytes:
+    return bytes(SLOW[request.node.callspec.params["slow"]])
+
+
+def test_the_deadline_and_nothing_before_ends_a_call_that_is_slow_and_alive(
+    slow: PeerClient, data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gossip_client, "CONNECT_S", 0.5)  # which says nothing about a large payload
+    late = soon(lambda: carry(slow, 0, data, 2.0, stopped=lambda seconds: bool(time.sleep(seconds))))
+    assert (late.arrived, late.unreachable, late.reason) == (False, False, "no outcome within 2 s")
+    assert late.bytes_sent == len(data), "it was sent once"
+
+
+def test_a_stop_ends_a_call_that_is_slow_and_alive(
+    slow: PeerClient, data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "PATIENCE_S", 0.1)  # the peer is not blamed, however long it took
+    stop = threading.Event()
+    threading.Timer(0.5, stop.set).start()
+    ended = soon(lambda: carry(slow, 0, data, 600, stopped=stop.wait))
+    assert (ended.arrived, ended.unreachable, ended.reason) == (False, False, "stopped")
+
+
+@pytest.mark.parametrize("slow", ["head", "body"], indirect=True)
+def test_a_greeting_has_an_end_too(slow: PeerClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gossip_client, "_HELLO_S", 0.5)
+    begun = time.monotonic()
+    with pytest.raises(PeerUnreachable, match="'south' does not answer in time"):
+        slow.hello()
+    assert time.monotonic() - begun < 5
+
+
 def test_a_busy_receiver_is_asked_again_when_it_said(kits: dict[str, Kit]) -> None:
     waited: list[float] = []
 
@@ -104,13 +164,13 @@ def test_a_busy_receiver_is_asked_again_when_it_said(kits: dict[str, Kit]) -> No
         def __init__(self) -> None:
             self.calls = 0
 
-        def send(self, number: int, data: bytes) -> VisitState:
+        def send(self, number: int, data: bytes, over: Callable[[], bool]) -> VisitState:
             self.calls += 1
             if self.calls < 3:
                 raise PeerBusy("the queue of visits is full", 40.0)
             return VisitState(state="done", report={"reason": "not worse"})
 
-        def state(self, number: int, wait_s: float) -> VisitState | None:
+        def state(self, number: int, wait_s: float, over: Callable[[], bool]) -> VisitState | None:
             raise AssertionError("it was done at once")
 
     outcome = carry(Busy(), 0, b"x", 1000, stopped=lambda seconds: bool(waited.append(seconds)))

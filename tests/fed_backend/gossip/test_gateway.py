@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -229,6 +231,33 @@ def test_a_peer_that_stalls_loses_its_place(
         assert (status, said["detail"]) == (408, "nothing came for 0.2 s")
     assert untouched(south)
     assert done(south, kits["north"], 0, visit_of("north", 0)).state == "done"
+
+
+def test_a_visit_that_drips_in_loses_its_place_when_its_time_is_over(kits: dict[str, Kit], tmp_path: Path) -> None:
+    settings = PLAN.method.model_copy(update={"settings": {"deadline_s": 1}})
+    of = PLAN.model_copy(update={"method": settings})
+    south = Receiver(holding(kits["South_2"], of), tmp_path / "inbox", {"north"})
+    try:
+        data = visit_of("north", 0, of=of)
+        for number in (0, 10**20):  # one that is taken in, and one whose body is read only to answer
+            request = put(0, data, of=of).replace(b"/visits/0", f"/visits/{number}".encode(), 1)
+            with south.raw(kits["north"]) as line:
+                line.settimeout(0.1)
+                line.sendall(request[: -len(data)])
+                begun, status = time.monotonic(), 0
+                for byte in data:
+                    line.sendall(bytes([byte]))
+                    with contextlib.suppress(TimeoutError):
+                        status, said = answer(line)
+                        break
+            assert 0.9 < time.monotonic() - begun < 10
+            assert (status, said["detail"]) in (
+                (408, "not all came within 1 s"),
+                (422, f"'{number}' is no number of a visit"),
+            )
+        assert untouched(south)
+    finally:
+        south.stop()
 
 
 def test_a_full_disk_is_told_as_busy(kits: dict[str, Kit], south: Receiver) -> None:

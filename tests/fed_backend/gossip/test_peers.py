@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from pathlib import Path
 
@@ -88,6 +89,37 @@ def test_a_damaged_list_is_told_at_the_start_and_kept_out_later(kit: Kit, conten
     changed = good.model_copy(update={"peers": ()})
     save_peers(kit, changed)
     assert (watch.now(), watch.wrong) == (changed, "")
+
+
+def test_a_list_that_cannot_be_read_is_as_a_damaged_one(kit: Kit) -> None:
+    good = PeerList(peers=(Peer(name="south", host="h", port=1),))
+    save_peers(kit, good)
+    watch = PeerWatch(kit)
+    path = kit.folder / PEERS_FILE
+    path.unlink()
+    path.mkdir()  # unreadable for root too
+    assert watch.now() == good, "the last good list stays in force"
+    assert f"{PEERS_FILE} in the kit of 'north' cannot be read" in watch.wrong
+    code, output = run(kit, "list")
+    assert (code, "cannot be read" in output) == (2, True)
+    path.rmdir()
+    save_peers(kit, good)
+    assert (watch.now(), watch.wrong) == (good, "")
+
+
+def test_a_list_in_order_again_is_read_though_its_stamp_is_that_of_the_damaged_one(kit: Kit) -> None:
+    """As after a change of rights, or two writes within the clock's resolution."""
+    save_peers(kit, PeerList(peers=(Peer(name="south"),)))
+    path = kit.folder / PEERS_FILE
+    content, watch = path.read_bytes(), PeerWatch(kit)
+    path.write_bytes(b"x" * len(content))
+    os.utime(path, ns=(0, 0))
+    watch.now()
+    assert watch.wrong
+    path.write_bytes(content)
+    os.utime(path, ns=(0, 0))
+    watch.now()
+    assert watch.wrong == ""
 
 
 def test_a_silent_peer_is_left_alone_longer_and_longer_until_it_calls(tmp_path: Path) -> None:

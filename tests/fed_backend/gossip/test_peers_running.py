@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from gossip_site import GossipHandler, Visited
 from line import put
-from running import until
+from running import read_json, until
 from running_peers import RunningPeers
+from tls_site import OverTls
 
 from fed_backend.gossip.client import PeerClient
 from fed_backend.gossip.peers import Peer
@@ -22,6 +24,22 @@ from fed_backend.gossip.protocol import PeerRefused, PeerUnreachable
 from fed_backend.payload import encode
 
 pytestmark = pytest.mark.slow
+
+
+class OverTlsToo(OverTls, RunningPeers):
+    """Couriers without a hub, whose site servers speak HTTPS."""
+
+    kind, handler = Visited, GossipHandler
+
+
+def test_a_courier_without_a_hub_reaches_its_site_over_https(tmp_path: Path) -> None:
+    running = OverTlsToo(tmp_path, ["north"])
+    try:
+        running.start_peer("north")
+        running.start_courier("north")
+        until("the site has answered", lambda: read_json(running.ready_file("north")))
+    finally:
+        running.stop_all()
 
 
 def exchanged(peers: RunningPeers, site: str, number: int = 1) -> dict[str, Any]:
