@@ -107,6 +107,7 @@ def _precompute(
     import torch
 
     from monailabel_app.errors import NotFound
+    from monailabel_app.imaging.files import site_images
     from monailabel_app.inference.embeddings.cache import FeatureCache
     from monailabel_app.inference.embeddings.disk import DiskStore
     from monailabel_app.inference.embeddings.memory import MemoryStore
@@ -117,7 +118,9 @@ def _precompute(
     if hasattr(os, "nice"):
         os.nice(10)
     torch.set_num_threads(threads)
-    images = list_images(studies)
+    if not studies.is_dir():
+        raise NotFound("the studies folder is not there", "check --studies")
+    images = site_images(studies)
     if unknown := [case for case in cases if case not in images]:
         raise NotFound(f"there is no image {unknown[0]!r} in the studies folder", "check --case")
     snapshot, corrected = _champion(studies, state, plan, checkpoint, choose_device(device))
@@ -137,17 +140,6 @@ def _precompute(
     click.echo(f"{slices} slices in {time.monotonic() - start:.0f} s, {disk.nbytes / 2**20:.0f} MiB on disk")
     if missed:
         sys.exit(1)
-
-
-def list_images(studies: Path) -> dict[str, Path]:
-    """Image id -> file, as the site names them."""
-    from monailabel_app.errors import NotFound
-    from monailabel_app.imaging.files import suffix_of
-
-    if not studies.is_dir():
-        raise NotFound("the studies folder is not there", "check --studies")
-    files = [path for path in studies.iterdir() if path.is_file() and suffix_of(path)]
-    return {path.name[: -len(suffix_of(path))]: path for path in sorted(files)}
 
 
 def run_list(

@@ -18,7 +18,16 @@ from monailabel_app.imaging import itk_file, nifti, nrrd_file, picture
 from monailabel_app.imaging.masks import check_labels, conform_mask
 from monailabel_app.imaging.volume import Volume
 
-__all__ = ["IMAGE_SUFFIXES", "check_labels", "conform_mask", "read_mask", "read_volume", "suffix_of", "write_mask"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "check_labels",
+    "conform_mask",
+    "read_mask",
+    "read_volume",
+    "site_images",
+    "suffix_of",
+    "write_mask",
+]
 
 _READERS: dict[str, Callable[[Path], Volume]] = {
     suffix: module.read for module in (nifti, nrrd_file, itk_file, picture) for suffix in module.SUFFIXES
@@ -31,6 +40,12 @@ def suffix_of(path: str | os.PathLike[str]) -> str:
     """The supported suffix that a name ends with, or an empty string."""
     name = Path(path).name.lower()
     return next((suffix for suffix in IMAGE_SUFFIXES if name.endswith(suffix)), "")
+
+
+def site_images(studies: Path) -> dict[str, Path]:
+    """Case -> image file, as the site names its cases; empty where the folder is gone."""
+    files = [path for path in studies.iterdir() if path.is_file() and suffix_of(path)] if studies.is_dir() else []
+    return {path.name[: -len(suffix_of(path))]: path for path in sorted(files)}
 
 
 def read_volume(path: str | os.PathLike[str]) -> Volume:

@@ -15,7 +15,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from monailabel_app.interactive.shapes import dice, interpolate
+from monailabel_app.interactive.shapes import interpolate
+from monailabel_app.learning.dice import dice
 
 __all__ = ["Rules", "outward_slices", "propagate"]
 

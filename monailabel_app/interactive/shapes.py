@@ -11,15 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-__all__ = ["dice", "interpolate", "signed_distance"]
+__all__ = ["interpolate", "signed_distance"]
 
 Mask = npt.NDArray[np.bool_]
-
-
-def dice(a: Mask, b: Mask) -> float:
-    """Overlap of two masks; two empty ones overlap fully."""
-    total = int(a.sum()) + int(b.sum())
-    return 1.0 if total == 0 else 2.0 * int((a & b).sum()) / total
 
 
 def signed_distance(mask: Mask, spacing: tuple[float, float]) -> npt.NDArray[np.float64]:

@@ -17,10 +17,10 @@ from fed_backend.payload import Tensors
 from fed_backend.plan import TrainingSpec
 from monailabel_app import __version__
 from monailabel_app.errors import Conflict, StateError
-from monailabel_app.imaging.files import read_volume
+from monailabel_app.imaging.files import read_volume, site_images
 from monailabel_app.imaging.volume import Volume
 from monailabel_app.learning.recipe import Rehearsal, learn_from
-from monailabel_app.learning.tasks.workbench import Workbench, site_images
+from monailabel_app.learning.tasks.workbench import Workbench
 from monailabel_app.models.base import Case, Progress, no_progress
 from monailabel_app.state.corrections import Correction
 from monailabel_app.state.files import sha256_of

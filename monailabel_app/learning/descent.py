@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from statistics import fmean
 
-from monailabel_app.learning.gate import TOLERANCE, Decision, Scores
+from monailabel_app.learning.gate import Decision, Scores
+from monailabel_app.learning.gate_words import TOLERANCE
 
 __all__ = ["held"]
 

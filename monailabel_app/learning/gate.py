@@ -28,7 +28,6 @@ from monailabel_app.learning.gate_words import may_fall, reason_of, too_low
 from monailabel_app.learning.paired import fewest, lower_bound
 
 __all__ = [
-    "TOLERANCE",
     "CaseScore",
     "Decision",
     "GateRule",
@@ -41,8 +40,6 @@ __all__ = [
     "promising",
     "refuse",
 ]
-
-TOLERANCE = 1e-9  # sums of the same numbers in another order must not refuse
 
 _OBVIOUS = 2.5
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from monailabel_app.learning.gate import CaseScore, Decision
 
-__all__ = ["may_fall", "reason_of", "too_low"]
+__all__ = ["TOLERANCE", "may_fall", "reason_of", "too_low"]
 
-_TOLERANCE = 1e-9
+TOLERANCE = 1e-9  # sums of the same numbers in another order must not refuse
 _ONE_IN = 20
 """With so many cases a single one may lose more than the floor: noise alone makes one such."""
 
@@ -23,13 +23,13 @@ def reason_of(decision: Decision) -> tuple[bool, str]:
     refusal = _objection(decision)
     if refusal is not None:
         return False, f"Refused: {refusal}"
-    change = "Better" if _gain(decision) > _TOLERANCE else "Not worse"
+    change = "Better" if _gain(decision) > TOLERANCE else "Not worse"
     return True, f"{change}: {_means(decision)}{_certainty(decision)}."
 
 
 def too_low(decision: Decision) -> list[CaseScore]:
     """Cases that lose more than the floor allows."""
-    return [case for case in decision.cases if case.change < decision.rule.case_floor - _TOLERANCE]
+    return [case for case in decision.cases if case.change < decision.rule.case_floor - TOLERANCE]
 
 
 def may_fall(count: int) -> int:
@@ -41,7 +41,7 @@ def _objection(decision: Decision) -> str | None:
     rule, worst = decision.rule, decision.worst_case
     assert worst is not None
     assert decision.bound is not None
-    if _gain(decision) < -rule.margin - _TOLERANCE:
+    if _gain(decision) < -rule.margin - TOLERANCE:
         return f"{_means(decision)}."
     if len(too_low(decision)) > may_fall(len(decision.cases)):
         return (
@@ -49,18 +49,18 @@ def _objection(decision: Decision) -> str | None:
             f"more than the {-rule.case_floor:.2f} allowed on a single case; {_means(decision)}."
         )
     for label, score in decision.per_label.items():
-        if score.challenger - score.champion < rule.label_floor - _TOLERANCE:
+        if score.challenger - score.champion < rule.label_floor - TOLERANCE:
             return (
                 f"the mean Dice of {label!r} would fall from {score.champion:.3f} to {score.challenger:.3f}, "
                 f"more than the {-rule.label_floor:.2f} allowed for a label; over all labels, {_means(decision)}."
             )
     surface = decision.surface_mm
-    if surface is not None and surface.challenger - surface.champion > rule.surface_limit_mm + _TOLERANCE:
+    if surface is not None and surface.challenger - surface.champion > rule.surface_limit_mm + TOLERANCE:
         return (
             f"outlines would lie {surface.challenger:.1f} mm from the corrected ones instead of "
             f"{surface.champion:.1f} mm on average, although {_means(decision)}."
         )
-    if decision.bound < -rule.margin - _TOLERANCE:
+    if decision.bound < -rule.margin - TOLERANCE:
         return _not_shown(decision)
     return None
 
@@ -85,14 +85,14 @@ def _certainty(decision: Decision) -> str:
     rule = decision.rule
     if len(decision.cases) < rule.cases_needed:
         return "; too few for a test, but more than chance explains where cases differ as they usually do"
-    if decision.bound < -_TOLERANCE:
+    if decision.bound < -TOLERANCE:
         return f"; with {rule.confidence:.0%} confidence it loses no more than {-decision.bound:.3f}"
     return f"; with {rule.confidence:.0%} confidence the true change is at least {decision.bound:+.3f}"
 
 
 def _means(decision: Decision) -> str:
-    better = sum(case.change > _TOLERANCE for case in decision.cases)
-    worse = sum(case.change < -_TOLERANCE for case in decision.cases)
+    better = sum(case.change > TOLERANCE for case in decision.cases)
+    worse = sum(case.change < -TOLERANCE for case in decision.cases)
     return (
         f"mean Dice {decision.mean_challenger:.3f} against {decision.mean_champion:.3f} of the version in use, on "
         f"{_count(decision)} ({better} better, {worse} worse)"

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from datetime import datetime
 
 from monailabel_app.errors import Cancelled, NotFound, StateError
-from monailabel_app.imaging.files import read_volume
+from monailabel_app.imaging.files import read_volume, site_images
 from monailabel_app.learning.acquisition import Rival, value_of
 from monailabel_app.learning.schedule import facts_of, local_now
-from monailabel_app.learning.tasks.workbench import Workbench, site_images
+from monailabel_app.learning.tasks.workbench import Workbench
 from monailabel_app.state.acquisition import CaseValue
 from monailabel_app.state.versions import VersionStore
 

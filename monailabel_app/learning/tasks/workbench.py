@@ -10,7 +10,6 @@ import hashlib
 import platform
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,7 +21,7 @@ from monailabel_app import __version__
 from monailabel_app.errors import Cancelled, Conflict, ImageError
 from monailabel_app.federation.halves import prepare
 from monailabel_app.federation.routed import RoutedSegmenter
-from monailabel_app.imaging.files import read_volume, suffix_of
+from monailabel_app.imaging.files import read_volume, site_images
 from monailabel_app.imaging.volume import Volume
 from monailabel_app.learning.evaluate import Measured
 from monailabel_app.learning.finetune import Finetuned, finetune
@@ -49,12 +48,6 @@ def mix_seed(*parts: object) -> int:
     """A 31 bit seed that depends on every part, equal on every platform."""
     digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:4], "big") & 0x7FFFFFFF
-
-
-def site_images(studies: Path) -> dict[str, Path]:
-    """Case -> image file, as the site names its cases; empty where the folder is gone."""
-    files = [path for path in studies.iterdir() if suffix_of(path)] if studies.is_dir() else []
-    return {path.name[: -len(suffix_of(path))]: path for path in sorted(files)}
 
 
 class Workbench:

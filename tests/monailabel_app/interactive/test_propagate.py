@@ -7,7 +7,8 @@ import numpy.typing as npt
 import pytest
 
 from monailabel_app.interactive.propagate import Rules, outward_slices, propagate
-from monailabel_app.interactive.shapes import dice, interpolate, signed_distance
+from monailabel_app.interactive.shapes import interpolate, signed_distance
+from monailabel_app.learning.dice import dice
 
 Mask = npt.NDArray[np.bool_]
 SIZE = 40
