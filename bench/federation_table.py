@@ -55,7 +55,7 @@ def write_results(rows: Sequence[Row], root: Path) -> None:
     text = page.read_text(encoding="utf-8") if page.is_file() else ""
     for dataset, model in sorted({(row["dataset"], row["model"]) for row in rows}):
         here = comparable([row for row in rows if (row["dataset"], row["model"]) == (dataset, model)])
-        shown = [*table(here), "", *table_of_joining(here), *table_of_ablations(here)]
+        shown = [*table(here), *table_of_joining(here), *table_of_ablations(here)]
         parts += [f"## {dataset}, {model}", "", *shown, ""]
         place = f"<!-- {dataset} {model} -->"
         text = re.sub(
@@ -104,11 +104,11 @@ def table(rows: Sequence[Row]) -> list[str]:
 
 
 def table_of_joining(rows: Sequence[Row]) -> list[str]:
-    """What joining changes at each site that learned alone before: mean over seeds, worst seed in brackets."""
+    """What joining changes at each site that learned alone: mean over seeds, worst seed in brackets; or no table."""
     scores = Table(rows)
     alone = scores.of("local-only")
     head = ["once joined, against alone", *scores.sites, "mean"]
-    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
+    lines = ["", "| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
     for method, name in NAMES.items():
         joined = kept(scores, method) if method != "local-only" else {}
         if not joined:
@@ -118,7 +118,7 @@ def table_of_joining(rows: Sequence[Row]) -> list[str]:
         ]
         shown = [f"{fmean(found):+.3f} ({min(found):+.3f})" for found in changes]
         lines.append(f"| {name} | " + " | ".join([*shown, f"{fmean(map(fmean, changes)):+.3f}"]) + " |")
-    return lines
+    return lines if len(lines) > 3 else []
 
 
 def table_of_ablations(rows: Sequence[Row]) -> list[str]:
@@ -177,7 +177,7 @@ class Table:
         if not common or method == "local-only":
             return ["", "", ""]
         joined = kept(self, method)
-        once = [f"{fmean(joined.values()):.3f}", _below(joined, alone)] if joined else ["", ""]
+        once = [_mean(joined, {seed for _, seed in found}), _below(joined, alone)] if joined else ["", ""]
         return [_below(found, alone), *once]
 
     def sent(self, method: str, seeds: Collection[int]) -> float:
