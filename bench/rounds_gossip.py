@@ -124,7 +124,7 @@ def plain_puts(sender: Path, receiver: Path, file: Path, way: str, count: int) -
         url, kit = f"https://127.0.0.1:{int(server.stdout.readline())}/{way}", load_kit(sender, "site")
 
         def put() -> None:
-            with client_session(kit, receiver.name) as session:
+            with client_session(kit, receiver.name, lambda: False) as session:
                 assert session.put(url, data=file.read_bytes(), timeout=60).status_code == 204
 
         put()  # the first one imports
