@@ -168,10 +168,11 @@ def read_audit(folder: Path) -> Iterator[Entry]:
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=20)) as connection:
             connection.row_factory = sqlite3.Row
-            for row in connection.execute("SELECT * FROM audit ORDER BY seq"):
-                yield Entry(**dict(row))
+            rows = connection.execute("SELECT * FROM audit ORDER BY seq").fetchall()
     except sqlite3.DatabaseError as error:
         raise StateError(f"the site's records cannot be read: {error}", "check the rights on the folder") from error
+    for row in rows:
+        yield Entry(**dict(row))
 
 
 def verify(entries: Iterable[Entry], head: str | None = None) -> Verified:
