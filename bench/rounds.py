@@ -117,6 +117,7 @@ def main() -> int:
 def _write(path: Path, found: dict[str, dict[str, Any]]) -> None:
     tables = collect(found)
     temporary = path.with_suffix(".tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary.write_text(json.dumps({"machine": machine(), **tables, "cells": rounded(found)}, indent=1) + "\n")
     os.replace(temporary, path)
     path.with_suffix(".md").write_text(table(tables))
