@@ -53,15 +53,18 @@ def read(path: Path) -> list[Row]:
 
 
 def add(path: Path, rows: Sequence[Row]) -> list[Row]:
-    """Add rows to the file, and return all; an interruption leaves the old ones."""
+    """Add rows to the file, in place of earlier ones of the same; returns all. An interruption leaves the old file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
-        known = read(path) + list(rows)
-        known.sort(key=lambda row: (row["dataset"], row["model"], row["method"], row["seed"], row["part"], row["site"]))
+        known = sorted({_key(row): row for row in (*read(path), *rows)}.values(), key=_key)
         temporary = path.with_suffix(".tmp")
         temporary.write_text("[\n" + ",\n".join(json.dumps(row) for row in known) + "\n]\n")
         os.replace(temporary, path)
     return known
+
+
+def _key(row: Row) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("dataset", "model", "method", "seed", "part", "site"))
 
 
 def done(rows: Sequence[Row], setting: Setting, method: str, part: str) -> bool:

@@ -60,7 +60,6 @@ class Done:
 @click.option("--checkpoint", type=_PATH, help="Checkpoint of SAM ViT-B or MedSAM.")
 @click.option(
     "--features-limit",
-    "--limit",
     "limit",
     type=click.IntRange(1),
     default=4096,
